@@ -248,7 +248,7 @@ class Step(UnitAccess, Configurable):
         result = self._skip(model, reason) if self.skip else self._run_process(model, *args)
         if self.save_results:
             self.add_products(result)
-        return result if self.parent else stripes.present_stack(result)
+        return result if self.parent else stripes.restore_file_layout(result)
 
     def process(self, *args: Any) -> Any:
         """Return the corrected exposure. Subclasses implement this."""
@@ -358,7 +358,7 @@ class Step(UnitAccess, Configurable):
 
     def add_product(self, suffix: str, model: DataModel) -> None:
         """Add a product to those to be written."""
-        model = stripes.present_stack(model)
+        model = stripes.restore_file_layout(model)
         model.product = suffix
         self.root._products.append((suffix, model))
 

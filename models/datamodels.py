@@ -67,7 +67,7 @@ class RampModel(DataModel):
 
 
 class SuperstripeRampModel(DataModel):
-    """Ramps of superstripe readout, up to refpix; PIXELDQ has a plane for each stripe."""
+    """Ramps of superstripe readout before refpix; PIXELDQ has a plane for each stripe."""
 
     schema_url = "superstripe_ramp.schema.yaml"
 

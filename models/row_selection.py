@@ -1,4 +1,4 @@
-"""Models whose frames are made of the rows, or of regions, of another model's frame."""
+"""Make models whose frames consist of the rows, or of regions, of another model's frame."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def select_rows(model: RampModel, rows: npt.NDArray[np.intp]) -> RampModel:
 def rearrange_frame(
     model: Model, frame: tuple[int, int], place: Callable[[str, Reader], Reader | None]
 ) -> Model:
-    """Return a model with another frame, to which its pixels are moved, without reading anything.
+    """Return a model whose pixels are moved to another frame, without reading any pixels.
 
     Parameters
     ----------

@@ -1,12 +1,13 @@
 """Multistripe and superstripe readout: which rows of the detector an exposure has, and where.
 
-In multistripe readout, MSTR_RD1 reference rows are read, then stripes of MSTR_RD2 rows elsewhere on
-the detector, with or without the reference rows before each of them. In superstripe readout, every
-integration of a file is one stripe, and SSTR_NST stripes in turn make up an integration.
+In multistripe readout, MSTR_RD1 reference rows are read first, then stripes of MSTR_RD2 rows
+elsewhere on the detector. The reference rows may be read again before each stripe. In superstripe
+readout, each integration of the file is one stripe, and SSTR_NST successive stripes make up one
+integration of the result.
 
-The steps before refpix see the stripes of a superstripe exposure below one another, in the frame
-that is called the *stack*. "Rows" of a detector are counted along its slow axis from 0, in the
-order in which it reads; images may hold them as columns, and in reverse.
+Up to refpix, steps see the stripes of a superstripe exposure one below the other in a single tall
+frame, the *stack*. "Rows" of the detector are counted from 0 along its slow axis, in the order in
+which they are read; in an image they may be columns, and may be in reverse order.
 
 Source: jwst 3.0.0 ``lib.stripe_utils``.
 """
@@ -38,7 +39,7 @@ KEYWORDS = (
     "multistripe_reads1", "multistripe_skips1", "multistripe_reads2", "multistripe_skips2",
     "repeat_stripe", "interleave_reads1", "superstripe_step", "num_superstripe",
 )  # fmt: skip
-"""The metadata below ``meta.subarray`` that describe stripes."""
+"""The attributes of ``meta.subarray`` that describe stripes."""
 
 PREFIX = "meta.subarray."
 
@@ -47,7 +48,17 @@ Model = TypeVar("Model", bound=DataModel)
 
 
 class Read(NamedTuple):
-    """Consecutive rows of the detector, and where the array of the exposure has them."""
+    """Consecutive rows of the detector, and their place in the array of a stripe.
+
+    Attributes
+    ----------
+    detector, array : int
+        The first of the rows, in the detector and in the array, from 0.
+    rows : int
+        Number of rows.
+    is_reference : bool
+        True for the reference rows (MSTR_RD1).
+    """
 
     detector: int
     array: int
@@ -67,15 +78,15 @@ class Orientation(NamedTuple):
         return abs(self.slow) == 1
 
     def flip(self, start: int, count: int, size: int) -> Bounds:
-        """Return the bounds, along the image's axis, of rows of an array of ``size`` rows."""
+        """Return the bounds, in an image of ``size`` rows, of rows counted as they are read."""
         return (start, start + count) if self.slow > 0 else (size - start - count, size - start)
 
     def region(self, slow: Bounds, fast: Bounds) -> Region:
-        """Return the region with bounds along both axes of the image."""
+        """Return the region of the image with bounds along its slow and its fast axis."""
         return Region(fast, slow) if self.is_transposed else Region(slow, fast)
 
     def along(self, rows_and_columns: tuple[int, int]) -> tuple[int, int]:
-        """Return the slow and the fast one of two numbers for rows and columns."""
+        """Return (rows, columns) as (slow, fast); and (slow, fast) as (rows, columns)."""
         rows, columns = rows_and_columns
         return (columns, rows) if self.is_transposed else (rows, columns)
 
@@ -89,12 +100,11 @@ class Stripes:
     orientation : Orientation
         The axes of its images.
     shape : (int, int)
-        File rows and columns of one stripe or, without superstripes, of the exposure.
+        Rows and columns of the file: those of one stripe or, without superstripes, of the exposure.
     fast_start : int
         First pixel of the image along the fast axis, from 0.
     reads : tuple of tuple of Read
-        For each stripe of a superstripe exposure, the rows that are read. Otherwise there is one
-        entry.
+        The rows that are read for each stripe of a superstripe exposure; one entry otherwise.
     is_super : bool
         True for a superstripe exposure, whose stripes have to be collated.
     """
@@ -126,20 +136,20 @@ class Stripes:
         return Region((number * rows, (number + 1) * rows), (0, columns))
 
     def array_region(self, read: Read) -> Region:
-        """Return the region of some rows in the image of their stripe."""
+        """Return the region of the rows of a read in the image of their stripe."""
         slow, fast = self.orientation.along(self.shape)
         return self.orientation.region(
             self.orientation.flip(read.array, read.rows, slow), (0, fast)
         )
 
     def stack_region(self, number: int, read: Read) -> Region:
-        """Return the region of some rows of a stripe in the stack."""
+        """Return the region of the rows of a read of a stripe in the stack."""
         first = number * self.shape[0]
         (start, stop), cols = self.array_region(read)
         return Region((first + start, first + stop), cols)
 
     def reference_patches(self, fast_start: int) -> Iterator[Patch]:
-        """Yield the patches of a reference that lie in the stack.
+        """Yield the patches that place the rows of a reference in the stack.
 
         Parameters
         ----------
@@ -283,12 +293,12 @@ def _require_rows(exposure: DataModel, reads: tuple[tuple[Read, ...], ...], size
 
 
 def is_stack(exposure: DataModel, stripes: Stripes) -> bool:
-    """Return whether an exposure holds the stripes of a superstripe readout below one another."""
+    """Return whether an exposure is the stack of a superstripe readout."""
     return stripes.is_super and exposure.frame == stripes.stack
 
 
 def stack_stripes(exposure: Model, stripes: Stripes) -> Model:
-    """Return a superstripe exposure as a stack, without reading anything.
+    """Return a superstripe exposure as a stack, without reading any pixels.
 
     Raises
     ------
@@ -319,11 +329,12 @@ def stack_reader(reader: Reader, stripes: Stripes, leading: tuple[int, ...] = ()
     Parameters
     ----------
     reader : Reader
-        The array. Its first axis has the stripes of each integration in turn.
+        The array. Its first axis runs over the stripes of the first integration, then over those of
+        the next.
     stripes : Stripes
         The stripes.
     leading : tuple of int, optional
-        The leading axes of the result; by default none, for an array with one plane a stripe.
+        The leading axes of the result; none by default, for an array with one plane per stripe.
     """
     inner = Region((0, stripes.shape[0]), (0, stripes.shape[1]))
     patches = [
@@ -333,8 +344,8 @@ def stack_reader(reader: Reader, stripes: Stripes, leading: tuple[int, ...] = ()
     return PatchedRows(reader, patches, (*leading, *stripes.stack))
 
 
-def present_stack(result: Any) -> Any:
-    """Return a stack in the layout of files, as jwst has it, and any other result unchanged."""
+def restore_file_layout(result: Any) -> Any:
+    """Return a stack with one stripe per integration, as in files; other results unchanged."""
     if not isinstance(result, RampModel) or not result.meta.subarray.num_superstripe:
         return result
     stripes = stripes_of(result)
@@ -357,14 +368,14 @@ def present_stack(result: Any) -> Any:
 
 
 def cut_to_stripes(reference: Any, stripes: Stripes, fast_start: int) -> Any:
-    """Return a reference on the rows of an exposure or, for superstripes, of its stack.
+    """Return a reference cut to the rows of an exposure or, for superstripes, of its stack.
 
     As in jwst, inverse polynomials of a linearity reference are left out.
 
     Parameters
     ----------
     reference : DataModel
-        A reference that has all rows of the detector along its slow axis.
+        A reference that covers all rows of the detector.
     stripes : Stripes
         The stripes of the exposure.
     fast_start : int

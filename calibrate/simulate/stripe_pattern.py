@@ -21,17 +21,18 @@ class StripePattern:
     Attributes
     ----------
     size : int
-        Rows of an array, reference rows included.
+        Rows of an array, including reference rows.
     start : int
         The first row that is read, from 0.
     reads1, skips1 : int
         Reference rows at the start; rows skipped after them.
     reads2, skips2 : int
-        Rows of each further stripe, 0 for those of a step; rows skipped between stripes.
+        Rows of each stripe, 0 for as many as ``step``; rows skipped between stripes.
     repeat : bool
-        True if reading begins at the start again after each stripe.
+        True if the reference rows are read again before each further stripe.
     interleave : bool
-        True if a repeated stripe advances, past the stripes before it.
+        With ``repeat``, True if each further stripe lies beyond the one before it, False if it has
+        the same rows.
     step, positions : int
         Rows by which each integration of a superstripe exposure advances, and the number of these
         integrations; 0 in multistripe readout.
@@ -100,7 +101,7 @@ class StripePattern:
 
 
 def take_rows(array: NDArray[Any], rows: NDArray[np.intp], detector: Detector) -> NDArray[Any]:
-    """Return some rows of the detector, in their order in the image.
+    """Return some rows of the detector, in the order of the image.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def take_rows(array: NDArray[Any], rows: NDArray[np.intp], detector: Detector) -
     rows : ndarray of int
         The detector's rows, in the order in which they are read.
     detector : Detector
-        Its slow axis tells which axis of the image has its rows, and in which direction.
+        Its slow axis determines along which axis of the image its rows are, and in which direction.
     """
     places = rows if detector.slowaxis > 0 else DETECTOR_ROWS - 1 - rows[::-1]
     return np.take(array, places, axis=-1 if abs(detector.slowaxis) == 1 else -2)

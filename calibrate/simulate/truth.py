@@ -85,10 +85,19 @@ def make_truth(
 
 
 def take_stripes(truth: Truth, stripes: StripePattern, detector: Detector) -> Truth:
-    """Return the images of a truth on the rows that stripes have once they are calibrated.
+    """Return a truth whose images have the rows of the calibrated frame.
 
     Pixels that are never read are not good. Rays, bursts and migrated charge are left out, since
     they may lie in rows that are read several times, or not at all.
+
+    Parameters
+    ----------
+    truth : Truth
+        The truth of a frame that has all rows of the detector.
+    stripes : StripePattern
+        The rows that are read.
+    detector : Detector
+        The detector, which has the axes of readout.
     """
     read = np.zeros_like(truth.good)
     science = stripes.rows()[:, stripes.reads1 if stripes.positions else 0 :]

@@ -1,4 +1,4 @@
-"""What distinguishes MIRI: checks of its steps, and searches of its flags."""
+"""Code for MIRI: checks shared by its steps, and searches of its flags."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,11 +42,12 @@ def search_flags(
     until: Callable[[list[Any]], bool],
     **arguments: Any,
 ) -> Reduction:
-    """Return a value of the whole frame that a part of it usually decides.
+    """Return a value of the whole frame that its first rows usually decide.
 
-    Elsewhere, a reduction stops in the first rows. In MIRI's frames, the last group is unusable
-    everywhere, so all rows are searched: the value is then a decision, for which the tiles are kept
-    instead of being computed twice. The parameters are those of `RampModel.reduce`.
+    For most instruments, the value is a reduction that stops in the first rows. The last group of
+    MIRI's ramps is unusable everywhere, so all rows are searched. The value is then a decision, for
+    which tiles are kept instead of being computed twice. The parameters are those of
+    `RampModel.reduce`.
     """
     if ramp.meta.instrument.name == "MIRI":
         return ramp.decide(gather, combine, frame_bytes=0, **arguments)

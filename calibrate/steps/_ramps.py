@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import StepError
@@ -17,6 +18,8 @@ from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import RampModel
 from calbatch.models.jit import for_kernel
 from calbatch.models.model import DataModel
+
+Array = npt.NDArray[Any]
 
 _MOST_FRAMES = 65_535
 
@@ -135,6 +138,11 @@ def has_zero_frame(exposure: DataModel) -> bool:
     return wanted and exposure.has("zeroframe")
 
 
+def zero_flags(data: Array) -> tuple[Array, Array]:
+    """Return PIXELDQ and GROUPDQ of zero for a ramp, as optional products have in jwst."""
+    return np.zeros(data.shape[-2:], np.uint32), np.zeros(data.shape, np.uint8)
+
+
 def zero_frames_of(exposure: DataModel) -> tuple[str, ...]:
     """Return the optional field of kernels that correct zero frames, if there are any."""
     return ("zeroframe",) if has_zero_frame(exposure) else ()
@@ -185,6 +193,6 @@ def frames_of(model: DataModel) -> int:
     return int(required_number(model, "meta.exposure.nframes"))
 
 
-def for_kernels(*arrays: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def for_kernels(*arrays: Array) -> Iterator[Array]:
     """Yield arrays in the layout that kernels expect; see `calbatch.models.jit.for_kernel`."""
     return map(for_kernel, arrays)

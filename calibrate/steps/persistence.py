@@ -87,13 +87,13 @@ class PersistenceStep(Step):
         arguments: dict[str, Any] = {"windows": windows, "rules": rules, "region": REGION}
         if self.save_persistence is not None:
             self._save_windows(ramp, detector, arguments)
-        if self.members:  # the exposure is one of a batch, and another may follow
+        if self.members:  # a batch takes the exposures in order, and another may follow
             made = ramp.map_tiles_into(
-                {"left": OpenWindowsModel}, follow_windows, ("left.ends",),
+                {"windows": OpenWindowsModel}, follow_windows, ("windows.ends",),
                 label=f"{self.name}-windows", **arguments,
             )  # fmt: skip
-            made["left"].meta.persistence_time = self.persistence_time
-            self.add_product(self.hands_on[0], made["left"])
+            made["windows"].meta.persistence_time = self.persistence_time
+            self.add_product(self.hands_on[0], made["windows"])
         return ramp.map_tiles(flag_persistence, outputs=("groupdq",), label=self.name, **arguments)
 
     def shared_files(self) -> Mapping[str, str]:
@@ -106,7 +106,7 @@ class PersistenceStep(Step):
         return {name: advice for name in names if getattr(self, name) is not None}
 
     def _find_windows(self, ramp: RampModel, detector: str, seconds: int) -> OpenWindows | Reader:
-        """Return the windows that are open before the exposure: those received, or of a file."""
+        """Return the windows that are open before the exposure: received, or read from a file."""
         before = self.received_state(self.hands_on[0])
         if before is None:
             path = self.persistence_array_file
@@ -201,7 +201,8 @@ def flag_persistence(
     data, groupdq : ndarray
         Counts (DN) and flags, (integrations, groups, rows, columns).
     windows : OpenWindows, or ndarray of float64, (rows, columns)
-        The windows that are open before the exposure, or when each pixel's window ends.
+        The windows that are open before the exposure, or the time (s since 1970) at which each
+        pixel's window ends.
     rules : WindowRules
         The rules for opening windows, and for flagging groups within them.
     region : Region
@@ -220,7 +221,13 @@ def follow_windows(
     rules: WindowRules,
     region: Region,
 ) -> Array:
-    """Return when the windows after the exposure end, (rows, columns); see `flag_persistence`."""
+    """Return the times (s since 1970) at which the windows after the exposure end, (rows, columns).
+
+    Parameters
+    ----------
+    data, groupdq, windows, rules, region
+        As for `flag_persistence`.
+    """
     ends = _ends_in(region, windows)
     _pass_through(data, groupdq, ends, rules, None)
     return ends
@@ -240,7 +247,7 @@ def gather_windows(
 
 
 def _ends_in(region: Region, windows: OpenWindows | Array) -> Array:
-    """Return when the windows of a region end, in an array of its own."""
+    """Return the times at which the windows of a region end, in a new array."""
     return windows.in_region(region) if isinstance(windows, OpenWindows) else windows.copy()
 
 

@@ -1,6 +1,6 @@
-"""The arguments of `calbatch.run` and `calbatch.submit`: a batch's inputs, output and options.
+"""The arguments of `calbatch.run` and `calbatch.submit`: inputs, output folder and options.
 
-The functions take their signature, defaults and documentation from these classes.
+Both functions take their signature, defaults and documentation from these classes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ResultT = TypeVar("ResultT")
 class BatchArguments(BatchOptions):
     """The arguments of a batch: its step, inputs, output folder and options."""
 
-    # `field` itself, by which type checkers know that these have no default
+    # `field`, not `option`: type checkers then see that these have no default
     pipeline: str | Path | Step | type[Step] = field(
         metadata={"help": "A name, an import path, a ``.cfg``, or a step or pipeline itself."}
     )
@@ -46,7 +46,7 @@ class RunArguments(BatchArguments):
 
     _: KW_ONLY
     console: Console | None = option(  # noqa: RUF009 - a field
-        None, "Shows progress; by default on standard error, or in the notebook."
+        None, "Where progress is shown; by default on standard error, or in the notebook."
     )
     debug: bool = option(False, "Show the tracebacks of failures.")
 
@@ -54,15 +54,15 @@ class RunArguments(BatchArguments):
 def accept_arguments(
     record: Callable[P, ArgumentsT],
 ) -> Callable[[Callable[[ArgumentsT], ResultT]], Callable[P, ResultT]]:
-    """Return a decorator that turns a function of a record into one of the record's fields.
+    """Return a decorator that makes a function of a record take the record's fields instead.
 
-    Type checkers see the parameters of the record's constructor. The function's signature shows
-    them, too, and their descriptions replace the word FIELDS in its docstring.
+    Type checkers and `inspect.signature` see the parameters of the record's constructor. Their
+    descriptions replace the word FIELDS in the function's docstring.
 
     Parameters
     ----------
     record : dataclass
-        Its fields have their meaning in their metadata, as `option` stores it.
+        A class whose fields carry their descriptions in their metadata, as `option` stores them.
     """
 
     def decorate(function: Callable[[ArgumentsT], ResultT]) -> Callable[P, ResultT]:

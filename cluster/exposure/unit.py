@@ -83,7 +83,7 @@ class UnitInput(NamedTuple):
 
 
 class AssociationKeywords(NamedTuple):
-    """What products record of their association.
+    """The names that products record of their association.
 
     Attributes
     ----------

@@ -118,7 +118,7 @@ def read_association(path: Location) -> Association:
 
 
 def read_keywords(path: Location) -> AssociationKeywords:
-    """Return what products record of the association from which they are made, in ASCII.
+    """Return the names that products record of their association, in printable ASCII.
 
     The association has been read and validated before, when the batch was registered.
 

@@ -32,7 +32,7 @@ class Ordering:
     name : str
         The names of the steps.
     groups_by, orders_by, hands_on : sequence of str
-        See `calbatch.calibrate.products.UnitAccess`; of several steps, what each hands on.
+        See `calbatch.calibrate.products.UnitAccess`. ``hands_on`` lists the products of all steps.
     """
 
     name: str
@@ -95,7 +95,7 @@ def require_state_names(steps: Iterable[Step], ordering: Ordering) -> None:
     steps : iterable of Step
         The steps of a unit; those in them are included.
     ordering : Ordering
-        What they hand on.
+        The order in which they take exposures, with the products that they hand on.
 
     Raises
     ------

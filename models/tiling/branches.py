@@ -53,9 +53,14 @@ def find_decisions(tips: Iterable[PlanNode]) -> list[Reduction]:
 
 
 def find_reductions(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> list[Reduction]:
-    """Return the reductions whose values operations and ``more`` reductions take, and the latter.
+    """Return all reductions on which plans and ``more`` reductions depend, and the latter.
 
-    It includes those of which the values are taken indirectly.
+    Parameters
+    ----------
+    tips : iterable of PlanNode
+        The last nodes of the plans.
+    more : iterable of Reduction, optional
+        Reductions that are computed together with the plans.
     """
     found = dict.fromkeys(_with_taken(more))
     seen: set[PlanNode] = set()

@@ -1,4 +1,4 @@
-"""Readers of frames that are made of regions of other frames."""
+"""Read frames that consist of regions of other frames."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Patch:
     source, target : Region
         The regions, of the same shape.
     taken : Planes, optional
-        The planes of the source that are taken; all by default.
+        The planes that are taken from the source; all by default.
     placed : Planes, optional
-        The planes of the target that they become; all by default.
+        The planes of the target into which they are put; all by default.
     block : Region, optional
-        A region of the source that is read at once for all patches that are in it, which must take
-        the same planes.
+        A region of the source that is read once for all patches inside it. These must take the same
+        planes.
     """
 
     source: Region
@@ -50,14 +50,14 @@ class Patch:
 
     def cut(self, window: Region) -> tuple[Region, Region]:
         """Return the parts of source and target inside a window of the target; may be empty."""
-        rows, cols = (_common(t, w) for t, w in zip(self.target, window, strict=True))
+        rows, cols = (_intersect(t, w) for t, w in zip(self.target, window, strict=True))
         return Region(
             _shift(rows, self.source.rows[0] - self.target.rows[0]),
             _shift(cols, self.source.cols[0] - self.target.cols[0]),
         ), Region(rows, cols)
 
 
-def _common(first: Bounds, second: Bounds) -> Bounds:
+def _intersect(first: Bounds, second: Bounds) -> Bounds:
     start = max(first[0], second[0])
     return start, max(start, min(first[1], second[1]))
 
@@ -67,7 +67,7 @@ def _shift(bounds: Bounds, distance: int) -> Bounds:
 
 
 class PatchedRows(Reader):
-    """Reader of a frame that is made of patches of another reader's frame.
+    """Reader of a frame that consists of patches of another reader's frame.
 
     Where patches overlap, later ones replace earlier ones, as assignments in that order would.
 
@@ -78,8 +78,8 @@ class PatchedRows(Reader):
     patches : sequence of Patch
         The patches.
     shape : tuple of int
-        (..., rows, columns). Without planes that are taken or placed, the leading axes are those
-        of ``inner``.
+        (..., rows, columns). If no patch has ``taken`` or ``placed``, the leading axes are those of
+        ``inner``.
     fill : scalar
         Value of pixels outside all patches.
     """
@@ -125,7 +125,7 @@ class PatchedRows(Reader):
 
 
 def _read(inner: Reader, patch: Patch, source: Region, blocks: dict[Region, Array]) -> Array:
-    """Return the pixels of a region of a patch's source; ``blocks`` are those read before."""
+    """Return the pixels of a region of a patch's source; ``blocks`` holds blocks read before."""
     part = inner.planes(patch.taken.select()) if patch.taken else inner
     if patch.block is None:
         return part.read(*source)

@@ -24,7 +24,7 @@ everything would be computed five times.
 """
 
 ROWS_SHARE = 8
-"""Fraction of a process's memory, as a divisor, that such a tile may take."""
+"""Such a tile may take one part in `ROWS_SHARE` of a process's memory."""
 
 KEPT = "calbatch.kept-bytes"
 """Setting in dask's configuration: memory for tiles that wait for a decision, in bytes."""

@@ -16,7 +16,7 @@ from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from jwst.pipeline import GuiderPipeline as JwstGuider
 from stdatamodels.jwst import datamodels as jwst_models
 
-from calbatch.calibrate.frames.stripes import present_stack
+from calbatch.calibrate.frames.stripes import restore_file_layout
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.pipelines.guider import GuiderPipeline
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -107,7 +107,7 @@ def our_steps(path: Path, **parameters) -> Iterator[Arrays]:
 
 
 def _our_arrays(name: str, model, fields: tuple[str, ...]) -> Arrays:
-    model = present_stack(model)
+    model = restore_file_layout(model)
     status = dict(model.meta.cal_step.items())
     arrays = dask.compute(*(getattr(model, f) for f in fields))  # at once: steps run once
     return Arrays(name, dict(zip(fields, arrays, strict=True)), status)

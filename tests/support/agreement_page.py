@@ -1,6 +1,6 @@
-"""The page of the agreement table, and the file that stores its rows.
+"""Render the page of the agreement table, and store its rows.
 
-``benchmarks/agreement.py`` makes both.
+``benchmarks/agreement.py`` writes both files.
 """
 
 import json
@@ -72,27 +72,27 @@ INTRODUCTION = """\
 
 <!-- Written by benchmarks/agreement.py: do not edit. -->
 
-Each row is one kind of exposure: simulated, with its references, and calibrated by calbatch and by
-jwst {jwst} (stcal {stcal}), step by step. All arrays are compared after each step. Every exposure
-type and every readout pattern of jwst's core schema has a row: each type with the usual pattern of
-its instrument, and each pattern and each family of subarrays with the usual type. Exposures are
-small wherever the mode allows, with dead, hot, hit and saturated pixels, and spoilt references.
-Steps have their default parameters.
+Each row is one kind of exposure. It is simulated together with its references, and calibrated step
+by step with calbatch and with jwst {jwst} (stcal {stcal}). All arrays are compared after each step.
+Every exposure type and every readout pattern of jwst's core schema has a row: each type with the
+usual pattern of its instrument, and each pattern and each family of subarrays with the usual type.
+Exposures are small wherever the mode allows. They have dead, hot and saturated pixels and
+cosmic-ray hits, and some of the references' pixels are unusable. Steps have their default
+parameters.
 
 `python benchmarks/agreement.py` writes this page; `--full` also compares full frames. The tests
 compare a few rows, drawn at random under a fixed seed.
 
-The columns DQ and values are the flags that differ and all compared values, over all steps.
-Differences are given as fractions of the tolerance. It is, for ramps, 1e-5 of the value or 1e-3 of
-the read noise, whichever is larger; for rates, 1e-5 of the value or 1e-3 of its error; for
-variances, 1e-5 of the value or 1e-3 of the error squared. NaN must be in the same places, and flags
-must be equal.
+The column "values" counts the compared values, and "DQ" the flags that differ, over all steps.
+Differences are given as fractions of the tolerance, which is the larger of 1e-5 of the value and,
+for ramps, 1e-3 of the read noise; for rates, 1e-3 of the error; for variances, 1e-3 of the error
+squared. NaN must be in the same places, and flags must be equal.
 
 | cell | meaning |
 |---|---|
 | `=` | all values and flags are equal |
 | a number | the largest difference, as a fraction of the tolerance; 1 or less agrees |
-| *n* flags | so many flags differ |
+| *n* flags | *n* flags differ |
 | - | jwst skips the step |
 
 | outcome | kinds | meaning |
@@ -102,8 +102,8 @@ must be equal.
 MEANINGS = {
     AGREES: "after every step",
     DIFFERS: "beyond the tolerance, in a flag, in a status or in the names of arrays",
-    REFUSED: "calbatch refuses the kind by name; jwst calibrates it, or was not tried",
-    NOT_SIMULATED: "the simulator cannot make the kind yet, so it is not compared",
+    REFUSED: "calbatch rejects the kind with an error (see below); jwst may calibrate it",
+    NOT_SIMULATED: "the simulator does not make the kind, so it is not compared",
     NEITHER: "both raise an error",
     ALONE: "jwst raises an error, and calbatch calibrates the kind",
     FAILS: "calbatch fails with an unexpected error",

@@ -63,21 +63,21 @@ ALLSLITS_CUTOFFS = (150, 200, 49943, 49957)
 """Frequencies (Hz) of the filter for the subarray ALLSLITS."""
 
 WORKING_FRAMES = 6
-"""Frames of float32 that are held while the noise of a difference is found."""
+"""Frames of float32 that are in memory while the noise of a difference is found."""
 
 PRODUCT_FIELDS: Mapping[type[DataModel], tuple[str, ...]] = {
     RampModel: ("data", "pixeldq", "groupdq"),
     ImageModel: ("data",),
     CubeModel: ("data", "err", "dq"),
 }
-"""The arrays that products have in jwst, all but the first of them zero."""
+"""The arrays of each product, as in jwst; all but the first are zero."""
 
 
 class CleanFlickerNoiseStep(Step):
     """Subtract the 1/f noise that is left in each group after the reference-pixel correction.
 
-    In the difference of each group from the one before, noise is measured in pixels without
-    sources, line by line. A draft of the rates shows where sources are.
+    The noise is measured line by line, in the difference between each group and the one before, and
+    in pixels without sources. Sources are found in draft rates.
     """
 
     reference_file_types = ("flat", "gain", "readnoise")
@@ -86,15 +86,16 @@ class CleanFlickerNoiseStep(Step):
     skip = Boolean(True, help="leave the exposure as it is and mark the step SKIPPED")
     autoparam = Boolean(
         False,
-        help="let images of NIRCam and NIRISS choose apply_flat_field, background_method and "
-        "fit_by_channel",
+        help="images of NIRCam and NIRISS: apply the flat, and choose background_method and "
+        "fit_by_channel from the data",
     )
-    fit_method = Choice("median", ("median", "fft"), help="how noise is measured")
+    fit_method = Choice("median", ("median", "fft"), help="method by which noise is measured")
     fit_by_channel = Boolean(
-        False, help="measure noise in each amplifier by itself (full frames of near-infrared)"
+        False, help="measure noise in each amplifier separately (near-infrared full frames)"
     )
     background_method = BackgroundMethod(
-        help="background of a difference: one value, a map, or none; not median_image yet"
+        help="background of a difference: one value, a map, or none; "
+        "median_image is not supported yet"
     )
     background_box_size = BoxSize(
         help="rows and columns of the boxes of the map; by default up to 32 that divide the frame"
@@ -107,7 +108,7 @@ class CleanFlickerNoiseStep(Step):
     user_mask = InputFile(help="file with a mask: nonzero where there is no source")
     save_mask = Boolean(False, help="write the mask (_mask)")
     save_background = Boolean(False, help="write the background of each group (_flicker_bkg)")
-    save_noise = Boolean(False, help="write what is subtracted, negated (_flicker_noise)")
+    save_noise = Boolean(False, help="write the cleaned ramp minus the input (_flicker_noise)")
 
     def check(self) -> None:
         """Refuse parameters that are not supported yet."""
@@ -131,7 +132,15 @@ class CleanFlickerNoiseStep(Step):
         return wanted
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp without its noise."""
+        """Return the ramp without its 1/f noise.
+
+        Raises
+        ------
+        FailStep
+            If jwst's step fails, too: for some exposure types, and masks of another shape.
+        StepError
+            If the exposure needs an option that is not supported yet, or lacks a keyword.
+        """
         ramp = as_ramp(exposure)
         self._require_support(ramp)
         flat = self._open_flat(ramp)
@@ -141,7 +150,7 @@ class CleanFlickerNoiseStep(Step):
         return ramp.map_tiles(subtract_noise, ("data",), label=self.name, **arguments)
 
     def _require_support(self, ramp: RampModel) -> None:
-        """Fail where jwst does, and reject what is not supported yet."""
+        """Fail where jwst does, and reject options that are not supported yet."""
         kind = str(ramp.meta.exposure.type).upper()
         if kind.startswith("MIR") and kind not in MIRI_TYPES:
             raise FailStep(f"exposures of type {kind} cannot be cleaned")
@@ -169,7 +178,7 @@ class CleanFlickerNoiseStep(Step):
         return filled
 
     def _find_noise(self, ramp: RampModel, flat: Reduction | None) -> Reduction:
-        """Return the noise, decided for the whole frame."""
+        """Return the noise of the whole exposure, which is a decision."""
         combine = partial(find_noise, rules=self._rules(ramp))
         arguments: dict[str, Any] = {"region": REGION, "flat": flat}
         if self.user_mask is not None:
@@ -195,7 +204,7 @@ class CleanFlickerNoiseStep(Step):
         )
 
     def _draft_products(self, ramp: RampModel) -> tuple[str, ...]:
-        """Return the draft rates that are needed."""
+        """Return the names of the draft products that are needed."""
         wanted = set()
         if self._automatic_kind(ramp):
             wanted.add("rate.data")
@@ -218,11 +227,12 @@ class CleanFlickerNoiseStep(Step):
         return str(ramp.meta.exposure.type).upper() in MIRI_TYPES
 
     def _automatic_kind(self, ramp: RampModel) -> str | None:
-        """Return the exposure type if the data choose parameters, and None otherwise."""
+        """Return the exposure type if parameters are chosen from the data, else None."""
         kind = str(ramp.meta.exposure.type).upper()
         return kind if self.autoparam and kind in LIMITS else None
 
     def _rules(self, ramp: RampModel) -> CleaningRules:
+        """Return the rules by which the noise is found."""
         meta = ramp.meta
         is_miri = self._is_miri(ramp)
         is_full = str(meta.subarray.name).upper() == "FULL" and not is_miri
@@ -278,7 +288,7 @@ class CleanFlickerNoiseStep(Step):
         return mask
 
     def _frame_bytes(self, ramp: RampModel) -> int:
-        """Return the memory of the differences, of draft rates, and of finding the noise."""
+        """Return the bytes of the differences and draft rates, and for finding the noise."""
         integrations, groups, *frame = ramp.shape
         planes = {"rate": 1, "rateints": integrations}
         frames = integrations * (groups - 1)
@@ -291,8 +301,9 @@ class CleanFlickerNoiseStep(Step):
     # -- products -----------------------------------------------------------------------------
 
     def _add_products(self, ramp: RampModel, arguments: Mapping[str, Any]) -> None:
+        """Add the products that the ``save_*`` parameters ask for."""
         noise = {name: arguments[name] for name in ("noise", "region")}
-        if self.save_mask and self._is_one_mask(ramp):
+        if self.save_mask and self._has_single_mask(ramp):
             self._add_product("mask", ramp, ImageModel, show_mask, noise)
         elif self.save_mask:
             self._add_product("mask", ramp, CubeModel, show_masks, noise)
@@ -310,7 +321,7 @@ class CleanFlickerNoiseStep(Step):
         )
         self.add_product(suffix, made["product"])
 
-    def _is_one_mask(self, ramp: RampModel) -> bool:
+    def _has_single_mask(self, ramp: RampModel) -> bool:
         """Return whether all integrations have the same mask."""
         if self.user_mask is None:
             return self.single_mask
@@ -327,5 +338,5 @@ def read_slow_axis(exposure: DataModel) -> int:
     """
     axis = header_number(exposure, "meta.subarray.slowaxis")
     if axis is None or abs(axis) not in (1, 2):
-        raise StepError(f"{exposure.path}: SLOWAXIS must be 1, -1, 2 or -2, is {axis}")
+        raise StepError(f"{exposure.path}: SLOWAXIS must be 1, -1, 2 or -2, but is {axis}")
     return int(axis)

@@ -1,4 +1,4 @@
-"""Parameters chosen by the data: the background's method, and whether channels are separate.
+"""Choose parameters from the data: the background's method, and whether channels are separate.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``autoparam``), for images of NIRCam and NIRISS.
 """
@@ -47,7 +47,7 @@ MIDDLE = Fraction(3, 8), Fraction(5, 8)
 FIRST_CHANNEL = Fraction(10, 12), Fraction(11, 12)
 """The part of a NIRISS frame in its first channel."""
 
-SOURCES = 2.0
+SOURCE_DISTANCE = 2.0
 """Distance of sources from the background, in sigma."""
 
 RESIDUAL_CLIP = 10.0
@@ -55,7 +55,7 @@ RESIDUAL_CLIP = 10.0
 
 
 class ChoiceLimits(NamedTuple):
-    """Limits of statistics of the draft image.
+    """Thresholds for the statistics of a draft image.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class ChoiceLimits(NamedTuple):
     slope_ratio : float
         Ratio of the slopes of the two axes.
     scatter : float
-        Standard deviation of averages across channels, from a straight line (DN/s).
+        Standard deviation of averages across channels around a straight line (DN/s).
     """
 
     masked: float
@@ -83,12 +83,12 @@ LIMITS = {
     NIRISS_IMAGE: ChoiceLimits(0.07, 0.07, 1e-5, 1e-4, 5.0, 0.02),
     NIRCAM_IMAGE: ChoiceLimits(0.1, 0.07, 1e-5, 1e-5, 3.0, 0.02),
 }
-"""Limits by exposure type; there are none for others."""
+"""Thresholds by exposure type; other types keep their parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutomaticChoice:
-    """The data's choice of parameters.
+    """The parameters that are chosen from the data.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class ImageStatistics(NamedTuple):
 
 
 def choose_parameters(rate: Array, kind: str, axis: int) -> AutomaticChoice:
-    """Return the choice for an exposure.
+    """Return the parameters for an exposure, chosen from its draft rates.
 
     Parameters
     ----------
@@ -127,16 +127,16 @@ def choose_parameters(rate: Array, kind: str, axis: int) -> AutomaticChoice:
     found = describe_image(rate, kind, axis)
     if found is None:
         return AutomaticChoice(background_method=MEDIAN, by_channel=False)
-    chosen = decide(found, LIMITS[kind])
+    chosen = apply_thresholds(found, LIMITS[kind])
     log.info(
-        "parameters chosen by the data: background_method = %s, fit_by_channel = %s",
+        "parameters chosen from the data: background_method = %s, fit_by_channel = %s",
         chosen.background_method, chosen.by_channel,
     )  # fmt: skip
     return chosen
 
 
-def decide(found: ImageStatistics, limits: ChoiceLimits) -> AutomaticChoice:
-    """Return the choice that follows from the statistics of an image."""
+def apply_thresholds(found: ImageStatistics, limits: ChoiceLimits) -> AutomaticChoice:
+    """Return the parameters that follow from the statistics of an image."""
     is_crowded = found.masked >= limits.masked
     has_steps = found.offset >= limits.offset
     is_steep = found.slope >= limits.high_slope
@@ -155,6 +155,11 @@ def decide(found: ImageStatistics, limits: ChoiceLimits) -> AutomaticChoice:
 
 def describe_image(rate: Array, kind: str, axis: int) -> ImageStatistics | None:
     """Return statistics of a draft image, cleaned with the default parameters.
+
+    Parameters
+    ----------
+    rate, kind, axis
+        As for `choose_parameters`.
 
     Returns
     -------
@@ -183,16 +188,16 @@ def describe_image(rate: Array, kind: str, axis: int) -> ImageStatistics | None:
 
 
 def _clean_image(rate: Array, axis: int) -> tuple[Array, Array]:
-    """Return draft rates without stripes, and a mask of the background."""
+    """Return draft rates without the noise of lines, and a mask of the background."""
     values = _sort_used(rate, np.ones(rate.shape, bool))
     mask = ~np.isnan(rate)
-    keep_within(rate, find_limits(values, CLIP, SOURCES), mask)
+    keep_within(rate, find_limits(values, CLIP, SOURCE_DISTANCE), mask)
     pixels = find_background(rate, mask, Background(n_sigma=0.0))
     if pixels is None:
         return rate, mask
     used = pixels.is_used()
     values = _sort_used(pixels.image, used)
-    values = select_range(values, find_limits(values, CLIP, SOURCES, lower_half=True))
+    values = select_range(values, find_limits(values, CLIP, SOURCE_DISTANCE, lower_half=True))
     if not values.size:  # no pixel is finite
         return rate, np.zeros_like(mask)
     pixels = pixels._replace(mask=used, limits=(values[0], values[-1]))
@@ -208,7 +213,7 @@ def _sort_used(image: Array, used: Array) -> Array:
 
 
 def _replace_sources(image: Array, used: Array) -> tuple[Array, Array]:
-    """Return an image with its background in place of sources, and the mask of the background."""
+    """Return an image whose sources are replaced by the background, and the background's mask."""
     values = _sort_used(image, used)
     values = select_range(values, find_limits(values, CLIP, CLIP, lower_half=True))
     used = used & (image >= values[0]) & (image <= values[-1])
@@ -224,7 +229,10 @@ def _average(image: Array, part: tuple[Fraction, Fraction], axis: int) -> Array:
 
 
 def fit_line(values: Array) -> tuple[float, float]:
-    """Return the slope of a straight line through finite values, and their scatter around it."""
+    """Return the slope per pixel of a straight line through values, and their scatter around it.
+
+    Values that are not finite are left out.
+    """
     x = np.flatnonzero(np.isfinite(values))
     if not x.size:
         return 0.0, 0.0

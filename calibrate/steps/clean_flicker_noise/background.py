@@ -31,7 +31,7 @@ LARGEST_BOX = 32
 
 @dataclass(frozen=True)
 class Background:
-    """How the background of a frame is found.
+    """The rules by which the background of a frame is found.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Background:
     box : tuple of int, optional
         Rows and columns of the boxes of the map; by default the largest that divide the frame.
     n_sigma : float
-        Distance from the background, in sigma, of pixels that are not used; 0 to use all.
+        Distance from the background, in sigma, beyond which pixels are not used; 0 to use all.
     """
 
     method: str = MEDIAN
@@ -59,6 +59,10 @@ def fit_model(image: Array, used: Array, box: tuple[int, int] | None) -> Array |
         True for pixels of the background.
     box : tuple of int, optional
         As in `Background`.
+
+    Returns
+    -------
+    ndarray of float32, (rows, columns), or None
     """
     from astropy.stats import SigmaClip  # slow to import, and needed for this method only
     from astropy.utils.exceptions import AstropyUserWarning
@@ -67,7 +71,7 @@ def fit_model(image: Array, used: Array, box: tuple[int, int] | None) -> Array |
     rows, columns = image.shape
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)  # of boxes without any pixel
+            warnings.simplefilter("ignore", AstropyUserWarning)  # about boxes without any pixel
             fitted = Background2D(
                 np.where(np.isnan(image), np.float32(0), image),
                 box_size=box or (_largest_divisor(rows), _largest_divisor(columns)),
@@ -86,12 +90,12 @@ def _largest_divisor(size: int) -> int:
 
 
 def gather_flat(data: Array) -> Array:
-    """Return a part of a flat."""
+    """Return the rows of a flat, unchanged, to be combined by `fill_flat`."""
     return data
 
 
 def fill_flat(parts: Sequence[Array]) -> Array:
-    """Return a flat whose unusable pixels have the values of its background map.
+    """Return a whole flat whose unusable pixels are replaced by its background.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The noise of all differences of an exposure, and its subtraction.
+"""Find the noise of all differences of an exposure, and subtract it.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``do_correction``).
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps._ramps import zero_flags
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.calibrate.steps.clean_flicker_noise.automatic import choose_parameters
 from calbatch.calibrate.steps.clean_flicker_noise.background import Background
@@ -31,7 +32,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningRules:
-    """The step's parameters, as far as the noise of an exposure depends on them.
+    """The rules by which the noise of an exposure is found.
 
     Attributes
     ----------
@@ -40,16 +41,16 @@ class CleaningRules:
     by_channel : bool
         True if each amplifier has medians of its own.
     is_full : bool
-        True for a full frame of a near-infrared detector, which alone has several amplifiers.
+        True for a full frame of a near-infrared detector, which several amplifiers read.
     automatic : str or None
         The exposure type, a key of `calbatch.calibrate.steps.clean_flicker_noise.automatic.LIMITS`,
-        if the data choose the background's method and ``by_channel``.
+        if the background's method and ``by_channel`` are chosen from the data; else None.
     single_mask : bool
         True for one mask of all integrations.
     scene : SceneRules
         The rules for sources.
     background : Background
-        How the background is found.
+        The rules for the background.
     fourier : FourierRules or None
         The rules of fits in frequency space; None for medians.
     keep_mask, keep_background : bool
@@ -87,10 +88,10 @@ class FlickerNoise:
         Noise in DN. Each axis has as many elements as the frame, or one for each channel, or one.
         None where a difference has no usable background, and stays as it is.
     background : list
-        Background in DN, (1, 1) or (rows, columns); None where there is none, or unless it is kept.
+        Background in DN, (1, 1) or (rows, columns); None where none was found, or if none is kept.
     mask : ndarray of bool or None
-        The mask of background pixels, if it is kept, (rows, columns) or (integrations, rows,
-        columns).
+        The mask of background pixels, (rows, columns) or (integrations, rows, columns); None if it
+        is not kept.
     """
 
     frame: tuple[int, int]
@@ -100,7 +101,15 @@ class FlickerNoise:
 
 
 def find_noise(gathered: Sequence[NoisyRows], *, rules: CleaningRules) -> FlickerNoise:
-    """Return the noise of an exposure from the contributions of its tiles, from top to bottom."""
+    """Return the noise of an exposure.
+
+    Parameters
+    ----------
+    gathered : sequence of NoisyRows
+        The contributions of the tiles, from top to bottom.
+    rules : CleaningRules
+        The rules by which the noise is found.
+    """
     mask = _find_mask(gathered, rules)
     rules = _adapt(rules, gathered)
     integrations, differences = gathered[0].differences.shape[:2]
@@ -123,7 +132,7 @@ def find_noise(gathered: Sequence[NoisyRows], *, rules: CleaningRules) -> Flicke
 
 
 def _adapt(rules: CleaningRules, gathered: Sequence[NoisyRows]) -> CleaningRules:
-    """Return the rules with the parameters that the data choose."""
+    """Return the rules with the parameters that are chosen from the data, if any."""
     if rules.automatic is None:
         return rules
     rate = _join([rows.rates["rate.data"] for rows in gathered])
@@ -161,7 +170,7 @@ def _find_mask(gathered: Sequence[NoisyRows], rules: CleaningRules) -> Array:
     )
 
 
-# -- in tiles ----------------------------------------------------------------------------------
+# -- subtraction, in tiles ---------------------------------------------------------------------
 
 
 def subtract_noise(
@@ -169,8 +178,8 @@ def subtract_noise(
 ) -> Array:
     """Return a ramp without its noise.
 
-    As in jwst, each group is the cleaned group before it plus the cleaned difference, so that the
-    first group stays as it is, and all groups after a NaN are NaN.
+    As in jwst, each group is the sum of the cleaned group before it and the cleaned difference. The
+    first group therefore stays unchanged, and all groups after a NaN are NaN.
 
     Parameters
     ----------
@@ -191,9 +200,9 @@ def subtract_noise(
             if part is None:
                 cleaned[i, j + 1] = data[i, j + 1]
                 continue
-            stripes = _in_region(part, noise.frame, region)
+            lines = _cut_part(part, noise.frame, region)
             step = data[i, j + 1] - data[i, j]
-            step -= stripes if rows is None else stripes * rows
+            step -= lines if rows is None else lines * rows
             np.add(cleaned[i, j], step, out=cleaned[i, j + 1])
     return cleaned
 
@@ -201,45 +210,41 @@ def subtract_noise(
 def show_noise(
     data: Array, *, noise: FlickerNoise, region: Region, flat: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """Return what `subtract_noise` changes, and flags of zero, as jwst's ``_flicker_noise``."""
+    """Return the cleaned ramp minus the given one, with flags of zero, like ``_flicker_noise``."""
     change = subtract_noise(data, noise=noise, region=region, flat=flat) - data
-    return change, *_no_flags(data)
+    return change, *zero_flags(data)
 
 
 def spread_background(
     data: Array, *, noise: FlickerNoise, region: Region
 ) -> tuple[Array, Array, Array]:
-    """Return the background of each group, and flags of zero, as jwst's ``_flicker_bkg``.
+    """Return the background of each group, and flags of zero, like jwst's ``_flicker_bkg``.
 
-    It is that of the difference from the group before, divided by the flat, and 0 in first groups
-    and where no background was found.
+    The background of a group is that of its difference from the group before, divided by the flat.
+    It is 0 in first groups, and where none was found.
     """
     result = np.zeros_like(data)
     for i, integration in enumerate(noise.background):
         for j, level in enumerate(integration):
             if level is not None:
-                whole = level.shape == (1, 1)
-                result[i, j + 1] = level if whole else cut_to_region(level, region)
-    return result, *_no_flags(data)
-
-
-def _no_flags(data: Array) -> tuple[Array, Array]:
-    return np.zeros(data.shape[-2:], np.uint32), np.zeros(data.shape, np.uint8)
+                is_uniform = level.shape == (1, 1)
+                result[i, j + 1] = level if is_uniform else cut_to_region(level, region)
+    return result, *zero_flags(data)
 
 
 def show_mask(*, noise: FlickerNoise, region: Region) -> Array:
-    """Return the mask as 0 and 1, as jwst's ``_mask``."""
+    """Return the mask as 0 and 1, float32, like jwst's ``_mask``."""
     return cut_to_region(np.asarray(noise.mask), region).astype(np.float32)
 
 
 def show_masks(*, noise: FlickerNoise, region: Region) -> tuple[Array, Array, Array]:
-    """Return the masks of integrations as 0 and 1, with errors and flags of zero, as jwst's."""
+    """Return a mask for each integration, like `show_mask`, with errors and flags of zero."""
     masks = show_mask(noise=noise, region=region)
     return masks, np.zeros_like(masks), np.zeros(masks.shape, np.uint32)
 
 
-def _in_region(part: Array, frame: tuple[int, int], region: Region) -> Array:
-    """Return the noise of a region, which may have a single row or column."""
+def _cut_part(part: Array, frame: tuple[int, int], region: Region) -> Array:
+    """Return the noise of a region; an axis along which it is constant may have length 1."""
     rows, columns = (
         _positions(parts, size, span)
         for parts, size, span in zip(part.shape, frame, region, strict=True)
@@ -248,7 +253,7 @@ def _in_region(part: Array, frame: tuple[int, int], region: Region) -> Array:
 
 
 def _positions(parts: int, size: int, span: tuple[int, int]) -> Any:
-    """Return the positions of some lines among the parts that a frame is divided into."""
+    """Return the index of the parts of a frame in which some lines lie."""
     if parts == 1:
         return slice(0, 1)
     return slice(*span) if parts == size else np.arange(*span) // (size // parts)

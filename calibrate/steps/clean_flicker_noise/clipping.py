@@ -1,12 +1,12 @@
 """Limits of a frame's background by sigma clipping, from sorted values.
 
-Sigma is the standard deviation of the values v that remain, from their mean, and clipping is around
-their median; the lower half of a distribution is mirrored at its centre c instead::
+Sigma is the standard deviation of the remaining values v around their mean, and values are clipped
+around their median. The alternative mirrors the lower half of a distribution at its centre c::
 
     sigma = sqrt(mean((v - mean(v))**2))              (N1)
     sigma = sqrt(mean((c - v)**2)), v <= c            (N2)
 
-Once the values are sorted, medians are read off, and clipping moves the two ends.
+Once the values are sorted, medians can be read off, and clipping only moves the two ends.
 
 Equations are numbered in docs/steps/clean_flicker_noise.md.
 
@@ -105,7 +105,7 @@ def find_median(values: Array) -> np.float32:
 
 
 def _fit_gaussian(values: Array, center: float, sigma: float) -> tuple[float, float]:
-    """Return centre and sigma of a Gaussian fitted to the histogram, or the given ones."""
+    """Return centre and sigma of the histogram's Gaussian, or the given ones if none fits."""
     from scipy.optimize import curve_fit  # slow to import, and needed with fit_histogram only
 
     if not sigma > 0:

@@ -1,4 +1,4 @@
-"""What a tile contributes to the cleaning: draft rates, and differences of groups.
+"""Make the contribution of a tile to the cleaning: draft rates, and differences of groups.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``make_rate``, ``do_correction``).
 """
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class DraftFit:
-    """The fit of draft rates, and the products of it that are needed.
+    """The fit of draft rates, and those of its products that are needed.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class NoisyRows:
     mask : ndarray of bool or None
         The user's mask, (rows, columns) or (integrations, rows, columns).
     excluded : ndarray of bool or None
-        True for pixels outside science regions, shaped like the rates that the mask is found in.
+        True for pixels outside science regions, shaped like the rates in which sources are found.
     """
 
     differences: Array

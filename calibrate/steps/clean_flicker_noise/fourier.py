@@ -1,13 +1,13 @@
-"""The noise of a difference of two groups, fitted in frequency space.
+"""Fit the noise of a difference of two groups in frequency space.
 
 Noise d of pixels read at the times m is fitted by least squares with the weights w**2 of these
-pixels, as a sum of those frequencies k/n to which the filter g is open::
+pixels, as a sum over those frequencies k/n that the filter g passes::
 
     sum_k' F(w**2)[k - k'] c[k'] = F(w**2 d)[k]       (N3)
     noise = irfft(n g c)                              (N4)
 
-where F is the discrete Fourier transform over all times, with zeros at those that are not used. It
-gives all sums of the normal equations at once.
+where F is the discrete Fourier transform over all n times, with zeros at those that are not used.
+Two transforms thus give all sums of the normal equations.
 
 Equations are numbered in docs/steps/clean_flicker_noise.md.
 
@@ -74,7 +74,7 @@ class FourierRules:
     Attributes
     ----------
     detector : str
-        The detector, which decides on the direction of readout.
+        The detector, which determines the direction of readout.
     cutoffs : tuple of float
         Frequencies (Hz) of subarrays: the filter closes from the first to the second, and opens
         again from the third to the fourth.
@@ -85,7 +85,20 @@ class FourierRules:
 
 
 def fit_noise(pixels: BackgroundPixels, rules: FourierRules) -> Array | None:
-    """Return the noise of a difference, (rows, columns), or None if too few pixels are used."""
+    """Return the noise of a difference.
+
+    Parameters
+    ----------
+    pixels : BackgroundPixels
+        The pixels in which noise is measured.
+    rules : FourierRules
+        The rules of the fit.
+
+    Returns
+    -------
+    ndarray of float32, (rows, columns), or None
+        Noise (DN); None if too few pixels are used.
+    """
     image, used = (_as_read(a, rules.detector) for a in (pixels.image, pixels.is_used()))
     if image.shape == (DETECTOR, DETECTOR):
         noise = fit_lines(image, used)
@@ -135,7 +148,7 @@ def fit_lines(image: Array, used: Array) -> Array:
     projected = fft.rfft(square * samples[fitted], axis=1)[:, :count]
     spectrum = np.zeros((lines, length // 2 + 1), np.complex64)
     order = np.arange(count)
-    matrix = _hermitian(transform, order[:, np.newaxis] - order)
+    matrix = _look_up(transform, order[:, np.newaxis] - order)
     spectrum[fitted, :count] = length * gain[:count] * _solve(matrix, projected)
     return _smooth_lines(fft.irfft(spectrum, length, axis=1))
 
@@ -192,10 +205,10 @@ def _smooth_lines(noise: Array) -> Array:
     return np.roll(smooth, 1, axis=1)
 
 
-def _hermitian(transform: Array, difference: Array) -> Array:
-    """Return the transform of a real series at positive and negative frequencies."""
-    values = transform[..., np.abs(difference)]
-    return np.where(difference < 0, np.conj(values), values)
+def _look_up(transform: Array, frequency: Array) -> Array:
+    """Return a real series' transform at frequencies, which may be negative."""
+    values = transform[..., np.abs(frequency)]
+    return np.where(frequency < 0, np.conj(values), values)
 
 
 def _solve(matrix: Array, vector: Array) -> Array:
@@ -297,7 +310,7 @@ def fit_section(image: Array, used: Array, cutoffs: tuple[float, float, float, f
     values = np.zeros(times)
     values[positions] = image[used]
     transform = fft.rfft(square)
-    matrix = _hermitian(transform, frequencies[:, np.newaxis] - frequencies)
+    matrix = _look_up(transform, frequencies[:, np.newaxis] - frequencies)
     spectrum = np.zeros(transform.shape, np.complex128)
     projected = fft.rfft(square * values)[frequencies]
     spectrum[frequencies] = times * gain[frequencies] * _solve(matrix, projected)

@@ -1,4 +1,4 @@
-"""The noise of a difference of two groups: a median for each line of the detector.
+"""Measure the noise of a difference of two groups: a median for each line of the detector.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``_clean_one_image``, ``median_clean``), which
 follows C. Willott's image1overf.
@@ -37,7 +37,7 @@ _EMPTY = np.float32(np.inf), np.float32(-np.inf)
 
 
 class BackgroundPixels(NamedTuple):
-    """The pixels of a difference that noise is measured in.
+    """The pixels of a difference in which noise is measured.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class BackgroundPixels(NamedTuple):
 
 
 def find_background(frame: Array, mask: Array, background: Background) -> BackgroundPixels | None:
-    """Return the pixels of a difference that noise is measured in, or None if there are none.
+    """Return the pixels of a difference in which noise is measured, or None if there are none.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def find_background(frame: Array, mask: Array, background: Background) -> Backgr
     mask : ndarray of bool, (rows, columns)
         True for pixels without a source.
     background : Background
-        How the background is found.
+        The rules by which the background is found.
     """
     buffer = np.empty(frame.size, np.float32)
     values = buffer[: collect_values(frame, mask, buffer)]
@@ -94,7 +94,7 @@ def find_background(frame: Array, mask: Array, background: Background) -> Backgr
                 BackgroundPixels(image, used, _EMPTY[::-1], model), values, background
             )
     image = frame - level
-    values -= level[0, 0]  # in the same order
+    values -= level[0, 0]  # they stay sorted
     limits = values[0], values[-1]
     return _clip_again(BackgroundPixels(image, mask, limits, level), values, background)
 
@@ -117,11 +117,11 @@ def measure_lines(pixels: BackgroundPixels, axis: int, channels: int) -> Array:
     Parameters
     ----------
     pixels : BackgroundPixels
-        The pixels that noise is measured in.
+        The pixels in which noise is measured.
     axis : int
         Axis along which medians are taken.
     channels : int
-        Number of parts of each line with medians of their own.
+        Number of parts of each line that have medians of their own.
 
     Returns
     -------

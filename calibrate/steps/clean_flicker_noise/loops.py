@@ -18,7 +18,7 @@ MAX_CLIPS = 5
 """The number of times that values are clipped, as is astropy's default."""
 
 _LOST_DIGITS = 1e-3
-"""Sums are added up again when what remains of them is a smaller fraction than this."""
+"""Fraction of a sum below which the remainder is computed anew, since it has lost digits."""
 
 # Bytes, not integers: mixed widths prevent vectorization.
 UNUSABLE = np.uint8(dq.DO_NOT_USE | dq.JUMP_DET)
@@ -94,7 +94,7 @@ def finite_range(values: Array) -> tuple[int, int]:
 def _sums(values: Array, first: int, last: int, pivot: float) -> tuple[float, float]:
     """Return the sums of ``v - pivot`` and of its square.
 
-    Four sums at a time, or each addition would wait for the one before.
+    Four partial sums are kept, since each addition would otherwise wait for the one before.
     """
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
     q0, q1, q2, q3 = 0.0, 0.0, 0.0, 0.0

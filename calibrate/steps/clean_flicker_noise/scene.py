@@ -1,4 +1,4 @@
-"""The mask of a frame's background, decided on draft rates.
+"""Mask the sources of a frame, which are found in its draft rates.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``create_mask``).
 """
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRules:
-    """The rules for sources.
+    """The rules by which sources are found.
 
     Attributes
     ----------
@@ -67,6 +67,6 @@ def mask_sources(rate: Array, rules: SceneRules, excluded: Array | None = None) 
 
 
 def keep_within(image: Array, limits: tuple[float, float], mask: Array) -> None:
-    """Remove pixels outside limits in double precision from a mask, in place."""
+    """Remove pixels outside limits from a mask, in place, comparing in double precision."""
     low, high = limits
     mask &= ~((image < np.float64(low)) | (image > np.float64(high)))

@@ -181,6 +181,7 @@ class EmiCorrStep(Step):
         return ramp
 
     def _waves_file(self, ramp: RampModel) -> Path:
+        """Return the path of the file of measured waves, after creating its folder."""
         folder = folder_of(self.root, ramp)
         if not isinstance(folder, Path):
             raise StepError(

@@ -1,4 +1,4 @@
-"""The waves of the interference: their reference, read and written, and a spline through one.
+"""Read and write the waves of a reference, and fit a spline through one.
 
 Source: jwst 3.0.0 ``emicorr``.
 """

@@ -16,8 +16,8 @@ from calbatch.calibrate.steps.picture_frame.levels import (
     choose_bins,
     count_bins,
     count_levels,
+    estimate_bytes,
     find_levels,
-    gather_bytes,
 )
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models.datamodels import ImageModel, RampModel
@@ -25,14 +25,18 @@ from calbatch.models.model import DataModel
 from calbatch.models.tiling.plan import REGION, Reduction
 
 FRAME_BYTES = 48
-"""Memory for each pixel of the frame while regions are chosen: copies of a draft of the rates."""
+"""Bytes for each pixel of the frame while regions are chosen: copies of the draft rates."""
+
+DRAFT_REFERENCES = ("gain", "readnoise")
+"""References of the draft rates, whose overrides are those of this step."""
 
 
 class PictureFrameStep(Step):
     """Subtract the thermal picture frame from each group of NIRSpec's full frames.
 
     The pattern of the reference is scaled to the difference between the levels at the centre and
-    at the edges of each group, in pixels that see no source. A draft of the rates shows which.
+    at the edges of each group. Levels are measured in pixels without sources, which are found in
+    draft rates.
     """
 
     reference_file_types = ("pictureframe", "gain", "readnoise")
@@ -44,10 +48,20 @@ class PictureFrameStep(Step):
     )
     n_sigma = Float(2.0, unit="sigma", help="distance of sources from the background; 0 for none")
     save_mask = Boolean(False, help="write the mask of the background (_pctfrm_mask)")
-    save_correction = Boolean(False, help="write what is added (_pctfrm_correction)")
+    save_correction = Boolean(
+        False, help="write the corrected minus the input ramp (_pctfrm_correction)"
+    )
 
     def process(self, exposure: DataModel) -> RampModel:
-        """Return the ramp minus its picture frame."""
+        """Return the ramp minus its picture frame.
+
+        Raises
+        ------
+        SkipStep
+            If the exposure is not a full frame of NIRSpec, or has a single group.
+        StepError
+            If spectra would have to be masked, which is not supported yet.
+        """
         ramp = as_ramp(exposure)
         name, subarray = ramp.meta.instrument.name, str(ramp.meta.subarray.name).upper()
         if name != "NIRSPEC" or subarray != "FULL":
@@ -80,8 +94,10 @@ class PictureFrameStep(Step):
         return ramp.map_tiles(pattern.subtract_pattern, ("data",), label=self.name, **arguments)
 
     def _choose_regions(self, ramp: RampModel, slope: Any) -> Reduction:
-        """Return the pixels from which levels are measured, by a draft of the rates."""
-        overrides = {f"override_{kind}": getattr(self, f"override_{kind}") for kind in _OF_DRAFT}
+        """Return the pixels in which levels are measured, chosen from draft rates."""
+        overrides = {
+            f"override_{kind}": getattr(self, f"override_{kind}") for kind in DRAFT_REFERENCES
+        }
         draft, _ = RampFitStep(self.name, parent=self, **overrides).process(ramp)
         rows, columns = ramp.frame
         return draft.decide(
@@ -92,12 +108,9 @@ class PictureFrameStep(Step):
         )
 
 
-_OF_DRAFT = ("gain", "readnoise")
-
-
 def _measure_levels(ramp: RampModel, chosen: Reduction) -> Reduction:
     """Return the medians of the chosen pixels in each group, in two passes over the tiles."""
-    size = gather_bytes(ramp.shape)
+    size = estimate_bytes(ramp.shape)
     bins = ramp.decide(
         count_bins,
         partial(choose_bins, shape=ramp.shape),

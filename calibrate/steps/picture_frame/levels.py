@@ -27,7 +27,7 @@ PARTS = 2
 HALF = 16
 """Bits of the upper and of the lower half of a sample."""
 TYPICAL_COUNTS = 1 << 15
-"""Distinct values for which memory is planned, in each part of a group and all tiles."""
+"""Distinct values, in one part of a group and over all tiles, for which memory is planned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +50,27 @@ class MedianBins:
     samples: Array = field(repr=False)
 
 
-def gather_bytes(shape: tuple[int, ...]) -> int:
-    """Return the memory for the counts of all tiles, and for combining them."""
+def estimate_bytes(shape: tuple[int, ...]) -> int:
+    """Return the bytes that it takes to gather and combine the counts of a ramp of some shape."""
     return math.prod(shape[:2]) * PARTS * TYPICAL_COUNTS * 2 * np.dtype(np.int64).itemsize
 
 
 def order_samples(samples: Array) -> Array:
-    """Return uint32 integers in the order of float32 samples: -x before -y < x before y."""
+    """Return float32 samples as uint32 integers in the same order; see `restore_samples`."""
     bits = np.ascontiguousarray(samples, np.float32).view(np.uint32)
     sign = np.uint32(1 << 31)
     return np.where(bits & sign, ~bits, bits | sign)
 
 
 def restore_samples(ordered: Array) -> Array:
-    """Return the float32 samples of `order_samples`."""
+    """Return the float32 samples that `order_samples` has mapped to integers."""
     sign = np.uint32(1 << 31)
     integers = np.asarray(ordered, np.uint32)
     return np.where(integers & sign, integers ^ sign, ~integers).view(np.float32)
 
 
 def _samples_of(data: Array, chosen: ChosenRegions, region: Region) -> Iterator[Array]:
-    """Yield the ordered samples of each part of each group after the first; none for NaN."""
+    """Yield the samples of each part of each group after the first as integers, without NaN."""
     parts = chosen.parts_of(region)
     for ramp in data:
         for group in ramp[1:]:
@@ -85,10 +85,10 @@ def count_bins(data: Array, *, chosen: ChosenRegions, region: Region) -> list[Co
 
     Parameters
     ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
+    data : ndarray of float32
+        Counts (DN), (integrations, groups, rows, columns).
     chosen : ChosenRegions
-        The pixels to look at.
+        The pixels whose samples are counted.
     region : Region
         The rows and columns of the frame that ``data`` covers.
     """
@@ -108,7 +108,7 @@ def choose_bins(gathered: Sequence[list[Counts]], *, shape: tuple[int, ...]) -> 
     gathered : sequence of list
         Results of `count_bins` for all tiles.
     shape : tuple of int
-        Shape of the exposure.
+        Shape of the ramp.
     """
     lead = (shape[0], shape[1] - 1, PARTS)
     bins = np.full((*lead, 2), -1)

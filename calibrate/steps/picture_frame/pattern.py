@@ -1,4 +1,4 @@
-"""The thermal pattern, scaled to the levels of each group.
+"""Scale the thermal pattern to the levels of each group, and subtract it.
 
 Source: jwst 3.0.0 ``picture_frame.correct_picture_frame``.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps._ramps import zero_flags
 from calbatch.calibrate.steps.picture_frame.regions import ChosenRegions
 
 Array = npt.NDArray[Any]
@@ -24,19 +25,19 @@ def subtract_pattern(data: Array, *, slope: Array, levels: Array, chosen: Chosen
 
     Parameters
     ----------
-    data : ndarray
-        float32, (integrations, groups, rows, columns).
+    data : ndarray of float32
+        Counts (DN), (integrations, groups, rows, columns).
     slope : ndarray
-        The reference, (rows, columns).
+        The reference p, (rows, columns).
     levels : ndarray
-        Medians at the centre and at the edges, (integrations, groups - 1, 2).
+        Medians m_c and m_e (DN), (integrations, groups - 1, 2).
     chosen : ChosenRegions
-        The pixels in which they were measured.
+        The pixels in which the medians were measured, and p_c and p_e.
 
     Returns
     -------
-    ndarray
-        float32, shaped like ``data``, which is returned unchanged without background.
+    ndarray of float32
+        Shaped like ``data``; ``data`` itself if no background was found.
     """
     if chosen.is_empty:
         return data
@@ -56,7 +57,6 @@ def subtract_pattern(data: Array, *, slope: Array, levels: Array, chosen: Chosen
 def show_correction(
     data: Array, *, slope: Array, levels: Array, chosen: ChosenRegions
 ) -> tuple[Array, Array, Array]:
-    """Return what `subtract_pattern` adds to a ramp, and pixel and group flags of zero."""
+    """Return the corrected ramp minus the given one, with PIXELDQ and GROUPDQ of zero."""
     corrected = subtract_pattern(data, slope=slope, levels=levels, chosen=chosen)
-    flags = np.zeros(data.shape[-2:], np.uint32), np.zeros(data.shape, np.uint8)
-    return corrected - data, *flags
+    return corrected - data, *zero_flags(data)

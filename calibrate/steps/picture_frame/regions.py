@@ -1,4 +1,4 @@
-"""The pixels of the background, and those of them at the centre and at the edges of the frame.
+"""Choose the background pixels at the centre and at the edges of the frame.
 
 Source: jwst 3.0.0 ``picture_frame`` and ``clean_flicker_noise.create_mask``.
 """
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps.clean_flicker_noise.draft import cut_to_region
+from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules, mask_sources
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -22,12 +24,7 @@ Mask = npt.NDArray[np.bool_]
 LOWER_EDGE = (4, 75)
 UPPER_EDGE = (1985, 2043)
 CENTRE = (76, 1984)
-"""Rows, and columns, of the parts of a frame: start and stop."""
-
-BELOW = 3.0
-"""Distance of bad pixels below the background, in sigma."""
-CLIP = 3.0
-"""Limit of the clipped statistics of the background, in sigma."""
+"""Start and stop, in rows and in columns, of the parts of a frame."""
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +36,12 @@ class ChosenRegions:
     Attributes
     ----------
     background : ndarray of bool, (rows, columns)
-        True for pixels that see no source.
+        True for pixels without a source.
     at_centre, at_edges : float
-        Median of the reference in those of them at the centre and at the edges; NaN for none.
+        Median of the reference in the background at the centre and at the edges; NaN if there is
+        none.
     is_empty : bool
-        True if there is no background at the centre, or none at the edges.
+        True if the centre or the edges have no background.
     """
 
     background: Mask = field(repr=False)
@@ -53,12 +51,19 @@ class ChosenRegions:
 
     def parts_of(self, region: Region) -> tuple[Mask, Mask]:
         """Return the background at the centre and at the edges of a region."""
-        (r0, r1), (c0, c1) = region
-        return cut_parts(self.background[r0:r1, c0:c1], region)
+        return cut_parts(cut_to_region(self.background, region), region)
 
 
 def cut_parts(background: Mask, region: Region) -> tuple[Mask, Mask]:
-    """Return the background at the centre and at the edges of a region, two masks of its shape."""
+    """Return two masks: the background of a region at the centre, and at the edges, of the frame.
+
+    Parameters
+    ----------
+    background : ndarray of bool, (rows, columns)
+        True for background pixels of the region.
+    region : Region
+        The rows and columns of the frame that the mask covers.
+    """
     (r0, r1), (c0, c1) = region
     rows, columns = np.arange(r0, r1)[:, None], np.arange(c0, c1)[None, :]
 
@@ -74,7 +79,7 @@ def cut_parts(background: Mask, region: Region) -> tuple[Mask, Mask]:
 
 
 def gather_draft(data: Array, *, slope: Array) -> tuple[Array, Array]:
-    """Return the draft of the rates and the reference, each (rows, columns)."""
+    """Return the draft rates and the reference of a tile, each (rows, columns)."""
     return data, np.array(slope, np.float32)
 
 
@@ -89,7 +94,7 @@ def choose_regions(gathered: Sequence[tuple[Array, Array]], *, n_sigma: float) -
         Distance of sources above the background, in sigma; 0 to mask none.
     """
     rate, slope = (np.concatenate(bands) for bands in zip(*gathered, strict=True))
-    background = find_background(rate, n_sigma)
+    background = mask_sources(rate, SceneRules(n_sigma=n_sigma))
     region = Region((0, rate.shape[0]), (0, rate.shape[1]))
     parts = cut_parts(background, region)
     is_empty = not all(part.any() for part in parts)
@@ -101,30 +106,12 @@ def choose_regions(gathered: Sequence[tuple[Array, Array]], *, n_sigma: float) -
     )
 
 
-def find_background(rate: Array, n_sigma: float) -> Mask:
-    """Return True for pixels that have a rate near the clipped median of all."""
-    from astropy.stats import sigma_clipped_stats  # slow to import
-
-    background: Mask = ~(np.isnan(rate) | (rate == 0))
-    if n_sigma <= 0 or not background.any():
-        return background
-    values = rate[background].astype(np.float64)
-    with warnings.catch_warnings():  # about infinite rates
-        warnings.simplefilter("ignore")
-        _, centre, sigma = sigma_clipped_stats(values, sigma=CLIP)
-    background[background] = (values <= centre + n_sigma * sigma) & (
-        values >= centre - BELOW * sigma
-    )
-    return background
-
-
 def _median(values: Array) -> np.float32:
-    with warnings.catch_warnings():  # about no values, or NaN alone
+    with warnings.catch_warnings():  # about missing values
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.float32(np.nanmedian(values))
 
 
 def show_background(*, chosen: ChosenRegions, region: Region) -> Array:
-    """Return 1 for pixels of the background and 0 elsewhere, float32."""
-    (r0, r1), (c0, c1) = region
-    return chosen.background[r0:r1, c0:c1].astype(np.float32)
+    """Return the background of a region as 1 and 0, float32, (rows, columns)."""
+    return cut_to_region(chosen.background, region).astype(np.float32)

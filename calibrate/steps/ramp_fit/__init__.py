@@ -124,9 +124,9 @@ class RampFitStep(Step):
         return wanted and groups >= LIKELY_GROUPS
 
     def choose_fit(self, exposure: RampModel) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
-        """Return the kernel that rates are fitted with, its optional fields and its arguments.
+        """Return the kernel that fits rates, its optional fields and its arguments.
 
-        For steps that need a draft of the rates. The arguments lack ``gain`` and ``readnoise``.
+        For steps that need draft rates. The arguments lack ``gain`` and ``readnoise``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What remains of interleaved reference pixels, for exposures that keep them.
+"""Correct the reference pixels and the reference output of IRS2 exposures that keep them.
 
 References for IRS2, such as superbiases, are made from exposures with all samples.
 
@@ -27,11 +27,11 @@ Array = npt.NDArray[Any]
 
 
 class RemainingReferences:
-    """Collects the samples that are not pixels, group by group.
+    """The corrected samples of reference pixels and the reference output, added group by group.
 
-    The reference output keeps its mean over the groups, and its reference pixels are those that the
-    filter has filled. The reference pixels of the amplifiers lose their mean, and what is predicted
-    for them.
+    The reference output keeps its mean over the groups, and its reference pixels have the values
+    that the filter has filled in. From the reference pixels of the amplifiers, their mean and the
+    series predicted for them are subtracted.
 
     Parameters
     ----------

@@ -39,10 +39,16 @@ ROW_OVERHEAD = 12  # samples
 
 
 class CollatedFrame(NamedTuple):
-    """The rows of the detector that the collated frame has.
+    """The position and size of the collated frame.
 
-    ``first_row`` and ``rows`` count along the slow axis; ``start`` is SUBSTRT of that axis, and
-    ``shape`` the frame's file rows and columns.
+    Attributes
+    ----------
+    first_row, rows : int
+        The first row of the detector, from 0, and the number of rows.
+    start : int
+        SUBSTRT of the slow axis.
+    shape : (int, int)
+        Rows and columns of the image.
     """
 
     first_row: int
@@ -52,7 +58,7 @@ class CollatedFrame(NamedTuple):
 
 
 def collated_frame(stripes: Stripes, subarray: str) -> CollatedFrame:
-    """Return the frame that holds all stripes, or the whole detector for some subarrays."""
+    """Return the frame that spans all stripes; for some subarrays, all rows of the detector."""
     along = stripes.orientation.along
     first, stop = 0, DETECTOR
     if subarray not in WHOLE_DETECTOR:
@@ -66,7 +72,9 @@ def collated_frame(stripes: Stripes, subarray: str) -> CollatedFrame:
 
 
 def collate_stripes(ramp: RampModel, stripes: Stripes, frame: CollatedFrame) -> RampModel:
-    """Return a stack with its stripes at their places on the detector, without reading anything.
+    """Return a ramp with the stripes of a stack at their places on the detector.
+
+    No pixels are read yet.
 
     Each repeated read of a stripe becomes a group. Pixels that are never read are NaN and
     REFERENCE_PIXEL. Integrations are renumbered, their times combined, and the keywords of stripes
@@ -112,14 +120,14 @@ def _collating_patches(stripes: Stripes, frame: CollatedFrame, grouped: bool) ->
 
 
 def _science_reads(stripes: Stripes) -> Iterator[tuple[int, int, Read]]:
-    """Yield the repetition, the stripe, and the rows of all reads but those of reference rows."""
+    """Yield the repetition and the stripe of each read, except reads of reference rows."""
     for repeat in range(stripes.repeats):
         for number, reads in enumerate(stripes.reads):
             yield repeat, number, [read for read in reads if not read.is_reference][repeat]
 
 
 def stripe_of_row(stripes: Stripes, frame: CollatedFrame) -> Array:
-    """Return the stripe that reads each row of the frame, or -1, (repeats, rows)."""
+    """Return the number of the stripe that reads each row, (repeats, rows); -1 for none."""
     found = np.full((stripes.repeats, frame.rows), -1, np.intp)
     for repeat, number, read in _science_reads(stripes):
         slow = stripes.orientation.flip(read.detector - frame.first_row, read.rows, frame.rows)
@@ -133,7 +141,7 @@ def stripe_of_row(stripes: Stripes, frame: CollatedFrame) -> Array:
 def _set_description(
     collated: RampModel, stack: RampModel, stripes: Stripes, frame: CollatedFrame
 ) -> None:
-    """Set the numbers, times and position of the collated frame."""
+    """Set the metadata of a collated frame: numbers, times and position."""
     exposure, count = collated.meta.exposure, stripes.count
     first = header_number(stack, "meta.exposure.integration_start") or 1
     last = header_number(stack, "meta.exposure.integration_end") or exposure.nints
@@ -172,7 +180,7 @@ def combine_times(times: Array, count: int, first: int) -> Array:
     Parameters
     ----------
     times : ndarray
-        The table INT_TIMES, with a row for each stripe.
+        The table INT_TIMES, with one row per stripe.
     count : int
         Stripes in an integration.
     first : int
@@ -190,7 +198,10 @@ def combine_times(times: Array, count: int, first: int) -> Array:
 def number_times(times: Array, count: int, first: int) -> Array:
     """Return the table INT_TIMES_STRIPE: times with the numbers of integration and stripe.
 
-    For arguments see `combine_times`.
+    Parameters
+    ----------
+    times, count, first
+        As for `combine_times`.
     """
     kinds = [(name, times.dtype[name]) for name in times.dtype.names or ()]
     result = np.empty(len(times), [kinds[0], ("stripe_number", np.int32), *kinds[1:]])
@@ -204,8 +215,8 @@ def number_times(times: Array, count: int, first: int) -> Array:
 def read_times_of_stripes(exposure: RampModel, stripes: Stripes) -> list[list[float]]:
     """Return the times (s) of the frames averaged in each group of a collated ramp.
 
-    The first read of a frame follows a reset of the stripe alone, and its repetitions follow at
-    once.
+    A frame begins with a reset of the stripe alone. The first read of the stripe follows the reset,
+    and its repetitions follow without a pause.
 
     Raises
     ------

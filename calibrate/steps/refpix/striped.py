@@ -1,7 +1,7 @@
-"""Reference signal of stripes: clipped means of the reference pixels of each stripe and amplifier.
+"""Correct stripes by the clipped means of the reference pixels of each stripe and amplifier.
 
-Reference pixels are those that PIXELDQ flags. A stripe has some wherever its rows cross the sides
-of the detector, besides the reference rows that are read along with it.
+Reference pixels are those that PIXELDQ flags: in the reference rows that are read along with a
+stripe, and where the rows of the stripe cross the sides of the detector.
 
 Source: jwst 3.0.0 ``refpix.reference_pixels``, ``do_multistripe_corrections``.
 """
@@ -35,7 +35,7 @@ Samples = tuple[Array, Array]
 OUTPUTS = 2 * (DETECTOR // AMPLIFIER)
 """Even and odd columns of the four amplifiers."""
 _DENSE = 0.25
-"""Fraction of flagged pixels above which a row is read as a whole."""
+"""Fraction of flagged pixels above which a whole row is read."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class StripeLayout:
     Attributes
     ----------
     stripe : ndarray of int
-        Number of the stripe, or -1, for each repetition and each row of the detector,
-        (repeats, rows).
+        For each repetition and each row of the detector, (repeats, rows): the number of the stripe;
+        -1 for none.
     output : ndarray of int
-        Twice the number of the amplifier, and 1 more for odd columns, or -1, for each column of
-        the detector; in the order of the image, (columns,).
+        For each column of the detector, in the order of the image, (columns,): twice the number of
+        its amplifier, plus 1 for odd columns; -1 for none.
     is_transposed : bool
         True if rows of the detector are columns of the image.
     """
@@ -59,12 +59,12 @@ class StripeLayout:
     is_transposed: bool
 
     def cut(self, region: Region) -> tuple[Array, Array]:
-        """Return stripes and outputs of a region of the image."""
+        """Return the stripes and the outputs of a region of the image."""
         slow, fast = region[::-1] if self.is_transposed else region
         return self.stripe[:, slice(*slow)], self.output[slice(*fast)]
 
     def outputs_of(self, shape: tuple[int, int]) -> Array:
-        """Return the output of each pixel of an image that has all columns of the detector's."""
+        """Return the output of each pixel of an image that has all columns of the layout."""
         along = self.output[:, np.newaxis] if self.is_transposed else self.output
         return np.broadcast_to(along, shape)
 
@@ -72,15 +72,15 @@ class StripeLayout:
 def layout_of_stripes(stripes: Stripes, stripe: Array | None = None) -> StripeLayout:
     """Return the layout of a collated frame, or of an exposure without superstripes.
 
-    As in jwst, columns are even or odd by their position in the array, and the amplifier follows
-    from the start of the subarray in the image.
+    As in jwst, the position in the array decides whether a column is even or odd, and the start of
+    the subarray in the image decides to which amplifier it belongs.
 
     Parameters
     ----------
     stripes : Stripes
         The stripes of the exposure.
     stripe : ndarray, optional
-        The stripes of a collated frame; see `StripeLayout`.
+        The stripes that read the rows of a collated frame; see `StripeLayout`.
     """
     slow, fast = stripes.orientation.along(stripes.shape)
     columns = np.arange(fast)[:: np.sign(stripes.orientation.fast)]
@@ -91,7 +91,7 @@ def layout_of_stripes(stripes: Stripes, stripe: Array | None = None) -> StripeLa
     return StripeLayout(stripe, output, stripes.orientation.is_transposed)
 
 
-# -- which pixels ------------------------------------------------------------------------------
+# -- reference pixels ----------------------------------------------------------------------------
 
 
 def find_reference(pixeldq: Array) -> Array:
@@ -100,7 +100,7 @@ def find_reference(pixeldq: Array) -> Array:
 
 
 def take_only(gathered: Sequence[Array]) -> Array:
-    """Return the result of the only region."""
+    """Return the contribution of the only region."""
     (found,) = gathered
     return found
 
@@ -108,14 +108,14 @@ def take_only(gathered: Sequence[Array]) -> Array:
 def cover_reference(
     gathered: Sequence[Array], *, is_transposed: bool, count: int
 ) -> tuple[Region, ...]:
-    """Return regions of a stack that hold all reference pixels, stripe by stripe.
+    """Return regions of a stack that cover all reference pixels, stripe by stripe.
 
-    They are whole rows of the detector if many of their pixels are flagged; elsewhere columns.
+    Rows of which many pixels are flagged are covered as a whole, others by some of their columns.
 
     Parameters
     ----------
     gathered : sequence of ndarray
-        True for reference pixels of a stripe, (rows, columns): one image.
+        One mask, True for reference pixels of a stripe, (rows, columns).
     is_transposed : bool
         True if rows of the detector are columns of the image.
     count : int
@@ -143,7 +143,7 @@ def _runs(chosen: Array) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-# -- their signal ------------------------------------------------------------------------------
+# -- signal --------------------------------------------------------------------------------------
 
 
 def gather_stripe(
@@ -161,7 +161,8 @@ def gather_stripe(
     data : ndarray
         Counts (DN), (integrations, groups, rows, columns).
     zeroframe : ndarray, optional
-        First read of each integration (DN), (integrations, rows, columns), used as a last group.
+        First read of each integration (DN), (integrations, rows, columns), appended as a last
+        group.
     usable : ndarray
         True for reference pixels of a stripe, (rows, columns).
     layout : StripeLayout
@@ -186,11 +187,11 @@ def combine_stripes(
     Parameters
     ----------
     gathered : sequence of tuple
-        The samples of all reference pixels, in as many regions for each stripe.
+        Results of `gather_stripe`: the same number of regions for each stripe, stripe by stripe.
     count : int
         Number of stripes.
     lead : (int, int)
-        Number of integrations, and of groups.
+        Numbers of integrations and groups.
     settings : RefPixSettings
         The parameters: ``odd_even_columns`` and ``siglimit``.
 
@@ -229,7 +230,7 @@ def _mean_of_outputs(samples: Array, outputs: Array, settings: RefPixSettings) -
     return means
 
 
-# -- subtraction -------------------------------------------------------------------------------
+# -- subtraction ---------------------------------------------------------------------------------
 
 
 def subtract_stripes(
@@ -289,7 +290,7 @@ def _subtract_signal(data: Array, signal: Array, layout: StripeLayout, region: R
     return result
 
 
-# -- the correction ----------------------------------------------------------------------------
+# -- the correction ------------------------------------------------------------------------------
 
 
 def correct_stripes(

@@ -12,7 +12,7 @@ from calbatch.calibrate.frames.stripes import (
     KEYWORDS,
     cut_to_stripes,
     is_stack,
-    present_stack,
+    restore_file_layout,
     stack_stripes,
     stripes_of,
 )
@@ -128,7 +128,7 @@ def test_a_stack_holds_each_stripe_and_is_presented_as_the_file_was(mode):
         found = np.asarray(stack.data)[..., number * rows : (number + 1) * rows, :]
         assert np.array_equal(found, data[number :: stripes.count])
     assert stack_stripes(stack, stripes) is stack
-    shown = present_stack(stack)
+    shown = restore_file_layout(stack)
     assert type(shown) is SuperstripeRampModel
     assert np.array_equal(np.asarray(shown.data), data)
     assert np.array_equal(np.asarray(shown.zeroframe), np.asarray(raw.zeroframe))
@@ -143,13 +143,13 @@ def test_flags_of_each_stripe_survive():
     model.update(raw)
     stack = as_ramp(model, before_refpix=True)
     assert np.array_equal(np.asarray(stack.pixeldq), flags.reshape(stripes.stack))
-    assert np.array_equal(np.asarray(present_stack(stack).pixeldq), flags)
+    assert np.array_equal(np.asarray(restore_file_layout(stack).pixeldq), flags)
 
 
 def test_a_ramp_without_stripes_is_presented_unchanged():
     ramp = as_ramp(raw_model("multistripe"))
-    assert present_stack(ramp) is ramp
-    assert present_stack("anything") == "anything"
+    assert restore_file_layout(ramp) is ramp
+    assert restore_file_layout("anything") == "anything"
 
 
 def reference(rows, columns):

@@ -1,4 +1,4 @@
-"""Parameters chosen by the data: agreement with jwst's functions."""
+"""Parameters chosen from the data: agreement with jwst's functions."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from calbatch.calibrate.steps.clean_flicker_noise.automatic import (
     LIMITS,
     ChoiceLimits,
     ImageStatistics,
+    apply_thresholds,
     choose_parameters,
-    decide,
     describe_image,
     find_largest_step,
     fit_line,
@@ -59,7 +59,7 @@ class TestAgreementWithJwst:
             wanted = {"background_method": "", "fit_by_channel": False}
             arguments = found.masked, found.offset, found.slope, found.slope_ratio, found.scatter
             autoparam._image_decision_tree(wanted, theirs, *arguments)
-            ours = decide(found, limits)
+            ours = apply_thresholds(found, limits)
             assert ours.background_method == wanted["background_method"]
             assert ours.by_channel == wanted["fit_by_channel"]
             chosen.add(ours)

@@ -72,5 +72,5 @@ def test_the_order_of_samples_is_kept(samples):
 
 
 def test_memory_grows_with_the_groups():
-    one, many = (levels.gather_bytes((1, groups, *FRAME)) for groups in (1, 7))
+    one, many = (levels.estimate_bytes((1, groups, *FRAME)) for groups in (1, 7))
     assert many == pytest.approx(7 * one)

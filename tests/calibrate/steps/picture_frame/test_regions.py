@@ -28,10 +28,11 @@ def test_sources_and_bad_pixels_are_no_background():
     special = {0: 0.0, 1: np.nan, 2: 12.9, 3: 6.0, 4: 500.0, 5: 10.0}
     for column, value in special.items():
         rate[0, column] = value
-    found = regions.find_background(rate, 2.0)
+    found = regions.choose_regions([(rate, rate)], n_sigma=2.0).background
     assert found[0, :6].tolist() == [False, False, False, False, False, True]
     assert found.mean() == pytest.approx(0.977 - 0.0013, abs=0.01)  # of a normal distribution
-    assert regions.find_background(rate, 0.0)[0, :6].tolist() == [False, False, *[True] * 4]
+    unclipped = regions.choose_regions([(rate, rate)], n_sigma=0.0).background
+    assert unclipped[0, :6].tolist() == [False, False, *[True] * 4]
 
 
 def test_levels_of_the_reference_are_those_in_the_background():
