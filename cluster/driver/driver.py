@@ -15,6 +15,7 @@ from calbatch.cluster.driver.recording import Attempt, Recorder
 from calbatch.cluster.driver.retry_queue import RetryQueue
 from calbatch.cluster.driver.room import Room
 from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
+from calbatch.cluster.exposure.interrupts import require_no_interrupt
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.log import collect_log, find_memory_exhaustion
 from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, failure
@@ -125,6 +126,7 @@ class Driver:
     def _drive(self, site: Site, *, alone: bool) -> None:
         try:
             while self._has_work(alone=alone):
+                require_no_interrupt()
                 self._check_stop_request(site)
                 if self.stopping and not self._running:
                     return

@@ -13,6 +13,7 @@ PAUSE = 0.05
 """Seconds after which a signal whose exception was dropped is sent again."""
 
 _last_signal: int | None = None
+_is_pending = False
 
 
 def handle_interrupts() -> None:
@@ -20,8 +21,11 @@ def handle_interrupts() -> None:
 
     Python drops exceptions that are raised in destructors, and in callbacks of weak references and
     of the garbage collector. A signal that arrives there is sent again, until its exception
-    interrupts the main thread.
+    interrupts the main thread. Where libraries drop it unseen, `require_no_interrupt` raises it
+    again.
     """
+    global _is_pending
+    _is_pending = False
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -31,16 +35,30 @@ def handle_interrupts() -> None:
 
 
 def interrupt(number: int, frame: object) -> NoReturn:
-    """Handle a signal like Ctrl-C.
+    """Handle a signal like Ctrl-C, and remember it for `require_no_interrupt`.
 
     Raises
     ------
     KeyboardInterrupt
         Always.
     """
-    global _last_signal
-    _last_signal = number
+    global _last_signal, _is_pending
+    _last_signal, _is_pending = number, True
     raise KeyboardInterrupt
+
+
+def require_no_interrupt() -> None:
+    """Raise the exception of an earlier signal again, once.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a signal has been received.
+    """
+    global _is_pending
+    if _is_pending:
+        _is_pending = False
+        raise KeyboardInterrupt
 
 
 class _DroppedExceptions:

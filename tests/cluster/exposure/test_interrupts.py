@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.waiting import be_slow
 
-from calbatch.cluster.exposure.interrupts import handle_interrupts
+from calbatch.cluster.exposure.interrupts import handle_interrupts, require_no_interrupt
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -125,3 +125,18 @@ def test_an_ignored_interrupt_stays_ignored():
     handle_interrupts()
     send(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_an_exception_that_is_dropped_unseen_is_raised_again():
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):  # nothing has told that the first was caught
+        require_no_interrupt()
+    require_no_interrupt()  # raised once
+
+
+def test_a_new_command_forgets_earlier_signals():
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGTERM)
+    handle_interrupts()
+    require_no_interrupt()
