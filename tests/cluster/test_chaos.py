@@ -13,7 +13,7 @@ from support.chaos import (
     spread_actions,
     with_children,
 )
-from support.gated import BRIEF, MOMENT
+from support.gated import BRIEF, HOLD, MOMENT
 from support.ownscheduler import Running
 from support.placed import TESTS, make_importable
 from support.toys import registered_toys, write_ordered_association
@@ -84,7 +84,14 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, monkeypatch, count
 
 
 @pytest.fixture
-def running(tmp_path, exposures):
+def hold(tmp_path, monkeypatch):
+    """Return the file that keeps one brief exposure from ending, and with it the batch."""
+    monkeypatch.setenv(HOLD, str(tmp_path / "hold"))
+    return tmp_path / "hold"
+
+
+@pytest.fixture
+def running(tmp_path, hold, exposures):
     """Run a scheduler and two workers with the exposures' environment."""
     folder = tmp_path / "dask"
     folder.mkdir()
@@ -101,9 +108,10 @@ def running(tmp_path, exposures):
     ],
 )
 def test_workers_a_scheduler_and_drivers_die(
-    exposures, submit, tmp_path, monkeypatch, running, count, drivers, pipeline
+    exposures, submit, tmp_path, monkeypatch, running, hold, count, drivers, pipeline
 ):
     inputs = exposures(count)
+    hold.write_text(max(inputs.iterdir()).name)
     folder = submit(pipeline, inputs, "--scheduler", running.address)
 
     def strike(chance):
@@ -126,7 +134,7 @@ def test_workers_a_scheduler_and_drivers_die(
     ]
     assert run_disturbed(
         folder, every=2.0, strike=strike, planned=spread_actions(count, *actions),
-        keep=running.keep, seconds=120,
+        keep=running.keep, seconds=120, hold=hold,
     )  # fmt: skip
     require_consistent(folder, count)
     require_as_undisturbed(folder, pipeline, inputs, tmp_path / "b", monkeypatch)

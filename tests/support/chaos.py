@@ -50,7 +50,7 @@ def spread_actions(count, *actions):
     return [(count * (n + 1) // (len(actions) + 1), a) for n, a in enumerate(actions)]
 
 
-def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None):
+def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None, hold=None):
     """Follow a batch to its end, resuming it whenever it is interrupted.
 
     On a slow machine nothing may get done between two strikes. Strikes are then postponed for a
@@ -70,6 +70,8 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None)
         Longest time without progress; a machine may be slow, but not stuck.
     keep : callable
         Called constantly, to supervise other processes.
+    hold : pathlib.Path, optional
+        A file that keeps the batch from ending. It is removed after the last planned action.
 
     Returns
     -------
@@ -95,6 +97,8 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None)
         elif planned and found["done"] >= planned[0][0]:
             if planned[0][1]():
                 planned.pop(0)
+                if hold is not None and not planned:
+                    hold.unlink()
         elif time.monotonic() > due + (put_off if found["done"] == done else 0):
             put_off = 2 * put_off if found["done"] == done else PUT_OFF
             strikes += strike(chance)

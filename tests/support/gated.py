@@ -1,6 +1,7 @@
 """Steps that make workers wait, use memory or die."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,17 +77,23 @@ BRIEF = "support.gated:Brief"
 MOMENT = "MOMENT"
 """The variable that says how many seconds a brief step takes; none if it is not set."""
 
+HOLD = "HOLD"
+"""The variable that names a file; while it exists, the exposure that it names waits."""
+
 
 class Brief(Step):
     """A step that takes a moment, without using the CPU, and changes nothing."""
 
     def process(self, exposure):
         """Pause at each tile."""
-        return RampModel(exposure).map_tiles(_pause, ["data"])
+        return RampModel(exposure).map_tiles(_pause, ["data"], name=exposure.path.name)
 
 
-def _pause(data):
+def _pause(data, *, name):
     be_slow(float(os.environ.get(MOMENT, "0")))
+    with suppress(FileNotFoundError):  # it is removed at any time
+        while HOLD in os.environ and Path(os.environ[HOLD]).read_text() == name:
+            be_slow(0.02)
     return data
 
 
