@@ -88,8 +88,9 @@ def test_put_back_into_the_queue_it_runs_again(driver):
     number = submitted(600, 0.2)
     eventually(lambda: log.exists() and "began" in log.read_text())
     slurm("scontrol", "requeue", number)
-    waiting = eventually(lambda: state(number) == "PENDING" and job_state(number))
-    assert waiting.reason == "BeginTime"
+    # Slurm gives the reason later than the state
+    waiting = eventually(lambda: (now := job_state(number)).reason == "BeginTime" and now)
+    assert waiting.state == "PENDING"
     assert not waiting.ended
     eventually(lambda: not is_left(number) and slurm("sinfo", "-h", "-o", "%t") == "idle")
     start_soon(number)
