@@ -1,5 +1,8 @@
 """Groups of tests: each runs in one process, where its tests share fixtures."""
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 
 FIRST = (
@@ -50,4 +53,9 @@ def rank_of(item: pytest.Item) -> int:
 
 
 def _file_of(item: pytest.Item) -> str:
-    return str(item.path.relative_to(item.config.rootpath / "tests"))
+    return _relative(item.path, item.config.rootpath)
+
+
+@cache
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root / "tests"))

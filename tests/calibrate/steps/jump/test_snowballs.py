@@ -28,6 +28,11 @@ RULES = SnowballRules(
 )
 
 
+def long(*values):
+    """Return a case that only the long run includes."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities
 class TestAgreementWithJwst:
     @pytest.mark.parametrize(
@@ -37,10 +42,13 @@ class TestAgreementWithJwst:
             (1, {"edge_size": 0}),
             (2, {"edge_size": 3, "min_sat_radius_extend": 1.0, "sat_expand": 1}),
             (4, {"sat_required_snowball": False, "min_jump_area": 9.0}),
-            (5, {"min_jump_area": 12.0, "min_sat_area": 9.0, "edge_size": 4}),
+            long(5, {"min_jump_area": 12.0, "min_sat_area": 9.0, "edge_size": 4}),
             (6, {"max_extended_radius": 3, "snowball_time_masked_next_int": 30}),
             (7, {"mask_snowball_core_next_int": False, "edge_size": 0, "expand_factor": 3.3}),
-            (8, {"min_jump_area": 1.0, "after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0}),
+            long(
+                8,
+                {"min_jump_area": 1.0, "after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0},
+            ),
         ],
     )
     def test_flags_and_rates_are_equal(self, tmp_path, seed, parameters):
