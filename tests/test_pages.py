@@ -65,7 +65,8 @@ def unknown_words(words):
         command, rest = command.get_command(None, rest[0]), rest[1:]
         if command is None:
             return words
-    known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
+    params = command.get_params(click.Context(command))
+    known = {name for p in params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
     if isinstance(command, ParameterCommand):
         rest = [word for word in rest if "=" not in word and "." not in word]
     options = (word.partition("=")[0] for word in rest if word.startswith("-"))

@@ -12,11 +12,10 @@ import click
 
 from calbatch import __version__
 from calbatch.cluster.cli.options import (
-    INPUT_ARGUMENTS,
     PARAMETERS_HELP,
+    BatchCommand,
     ParameterCommand,
-    add_options,
-    batch_options,
+    add_input_arguments,
     retry_policy,
 )
 from calbatch.cluster.cli.refs import refs
@@ -28,8 +27,8 @@ def cli() -> None:
     """Calibrate large sets of telescope exposures."""
 
 
-@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@add_options(INPUT_ARGUMENTS, batch_options("run"))
+@cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
+@add_input_arguments
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 @click.pass_context
@@ -43,8 +42,8 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(command.main(parameters=ctx.obj, policy=retry_policy(options), **options))
 
 
-@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@add_options(INPUT_ARGUMENTS, batch_options("plan"))
+@cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
+@add_input_arguments
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """Show what `run` would do: exposures, references, tiles and memory."""
@@ -53,8 +52,8 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(command.main(parameters=ctx.obj, **options))
 
 
-@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
-@add_options(INPUT_ARGUMENTS, batch_options("submit"))
+@cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
+@add_input_arguments
 @click.pass_context
 def submit(ctx: click.Context, /, **options: Any) -> None:
     """Calibrate exposures in the background: print the batch's name and return at once."""
@@ -122,10 +121,9 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
     ctx.exit(again.recalibrate(batch, context, dry_run=dry_run))
 
 
-@cli.command(cls=ParameterCommand, epilog=PARAMETERS_HELP)
+@cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
 @click.argument("pipeline")
 @click.argument("folder", metavar="DIR")
-@add_options(batch_options("watch"))
 @click.option(
     "--settle",
     type=float,

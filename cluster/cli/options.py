@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from calbatch.cluster.batch.options import DRIVING, POLICY_OPTIONS, default_of, option_fields
-from calbatch.cluster.exposure.policy import RetryPolicy
+if TYPE_CHECKING:
+    from calbatch.cluster.exposure.policy import RetryPolicy
 
 PARAMETERS_HELP = (
     "Any parameter can be given as --STEP.PARAMETER=VALUE, or --PARAMETER=VALUE for PIPELINE's own;"
@@ -38,6 +37,21 @@ class ParameterCommand(click.Command):
                 if near and f"has no parameter {name!r}" in str(error):
                     raise click.UsageError(f"{error}; or the option {near[0]}?") from error
             raise
+
+
+class BatchCommand(ParameterCommand):
+    """A command with the batch options of its name.
+
+    They are declared when they are first needed, since `calbatch --help` shows none of them.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the arguments, the batch options, and the command's own options."""
+        if not any(param.name == OUTPUT for param in self.params):
+            arguments = [param for param in self.params if isinstance(param, click.Argument)]
+            own = [param for param in self.params if not isinstance(param, click.Argument)]
+            self.params = [*arguments, *batch_options(str(self.name)), *own]
+        return super().get_params(ctx)
 
 
 def split_parameters(
@@ -70,37 +84,45 @@ def _is_value(argument: str) -> bool:
     return not argument.startswith("-") or argument[1:2].isdigit() or argument[1:2] == "."
 
 
-INPUT_ARGUMENTS = [
-    click.argument("pipeline"),
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-]
-
-OUTPUT_OPTION = click.option(
-    "-o",
-    "--output",
-    "output_dir",
-    metavar="DIR",
-    help="Output folder; the working folder by default.",
-)
+def add_input_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the arguments PIPELINE and INPUT to a command."""
+    inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+    return click.argument("pipeline")(inputs(function))
 
 
-def batch_options(command: str) -> list[Any]:
-    """Return the decorators for a command's batch options: those of `BatchOptions`, and the output.
+OUTPUT = "output_dir"
+"""Name of the parameter for the output folder."""
+
+
+def batch_options(command: str) -> list[click.Option]:
+    """Return the output folder, the fields of `BatchOptions` and the retry policy as options.
 
     Parameters
     ----------
     command : str
         The command's name.
     """
+    from calbatch.cluster.batch.options import DRIVING, default_of, option_fields
+
+    output = click.Option(
+        ["-o", "--output", OUTPUT],
+        metavar="DIR",
+        help="Output folder; the working folder by default.",
+    )
     options = [
         _click_option(each.name, str(each.type), default_of(each), each.metadata)
         for each in option_fields()
         if command in each.metadata.get("only", (command,))
     ]
-    return [OUTPUT_OPTION, *options, *(_policy_options() if command in DRIVING else ())]
+    return [output, *options, *(_policy_options() if command in DRIVING else ())]
 
 
-def _policy_options() -> list[Any]:
+def _policy_options() -> list[click.Option]:
+    from dataclasses import fields
+
+    from calbatch.cluster.batch.options import POLICY_OPTIONS
+    from calbatch.cluster.exposure.policy import RetryPolicy
+
     policy, types = RetryPolicy(), {each.name: str(each.type) for each in fields(RetryPolicy)}
     return [
         _click_option(name, types[name], getattr(policy, name), how)
@@ -108,12 +130,14 @@ def _policy_options() -> list[Any]:
     ]
 
 
-def _click_option(name: str, annotation: str, default: Any, details: Mapping[str, Any]) -> Any:
-    """Return the decorator for an option, from its field in a dataclass."""
+def _click_option(
+    name: str, annotation: str, default: Any, details: Mapping[str, Any]
+) -> click.Option:
+    """Return the option for a field of a dataclass."""
     flag = f"--{details.get('flag') or name.replace('_', '-')}"
     if annotation == "bool":
         names = f"{flag}/--no-{flag[2:]}" if default else flag
-        return click.option(names, name, is_flag=True, default=default, help=details["help"])
+        return click.Option([names, name], is_flag=True, default=default, help=details["help"])
     kind: Any = str
     if "choices" in details:
         kind = click.Choice(list(details["choices"]))
@@ -121,9 +145,8 @@ def _click_option(name: str, annotation: str, default: Any, details: Mapping[str
         kind = click.IntRange(1)
     elif annotation.startswith("float"):
         kind = click.FloatRange(details["minimum"]) if "minimum" in details else float
-    return click.option(
-        flag,
-        name,
+    return click.Option(
+        [flag, name],
         type=kind,
         default=default,
         show_default=details.get("show_default", False),
@@ -132,17 +155,9 @@ def _click_option(name: str, annotation: str, default: Any, details: Mapping[str
     )
 
 
-def add_options(*lists: Sequence[Any]) -> Any:
-    """Return a decorator that adds options and arguments to a command."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed([option for part in lists for option in part]):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def retry_policy(options: dict[str, Any]) -> RetryPolicy:
     """Remove the options of the retry policy from a command's options, and return the policy."""
+    from calbatch.cluster.batch.options import POLICY_OPTIONS
+    from calbatch.cluster.exposure.policy import RetryPolicy
+
     return RetryPolicy(**{name: options.pop(name) for name in POLICY_OPTIONS})

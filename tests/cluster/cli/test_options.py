@@ -6,28 +6,31 @@ from click.testing import CliRunner
 
 from calbatch.cluster.batch.options import DRIVING, POLICY_OPTIONS
 from calbatch.cluster.cli.options import (
-    INPUT_ARGUMENTS,
-    ParameterCommand,
-    add_options,
-    batch_options,
+    BatchCommand,
+    add_input_arguments,
     retry_policy,
 )
 from calbatch.cluster.exposure.policy import RetryPolicy
 
 
-def command(*lists, fault=None):
-    """Return a command with some options, and the list of what it is called with."""
+def command(name="run", *decorators, fault=None):
+    """Return a command of some name, and the list of what it is called with."""
     calls = []
 
-    @click.command(cls=ParameterCommand)
-    @add_options(*lists)
     @click.pass_context
     def calibrate(ctx, /, **options):
         calls.append((options, ctx.obj))
         if fault:
             raise fault
 
-    return calibrate, calls
+    for decorate in decorators:
+        calibrate = decorate(calibrate)
+    return click.command(name, cls=BatchCommand)(calibrate), calls
+
+
+def names(made):
+    """Return the names of a command's parameters, without ``--help``, in their order."""
+    return [p.name for p in made.get_params(click.Context(made)) if "--help" not in p.opts]
 
 
 def invoke(made, *arguments):
@@ -35,7 +38,7 @@ def invoke(made, *arguments):
 
 
 def test_options_and_parameters_are_told_apart():
-    made, calls = command(INPUT_ARGUMENTS, batch_options("run"))
+    made, calls = command("run", add_input_arguments)
     result = invoke(
         made, "detector1", "a.fits", "--jump.skip", "--workers", "3", "b.fits", "-o", "out"
     )
@@ -46,15 +49,18 @@ def test_options_and_parameters_are_told_apart():
     assert parameters == {"jump": {"skip": "True"}}
 
 
-def test_options_keep_their_order():
-    made, _ = command(
-        [click.option("--first"), click.option("--second")], [click.option("--third")]
-    )
-    assert [parameter.name for parameter in made.params] == ["first", "second", "third"]
+def test_batch_options_follow_the_arguments_once():
+    made, _ = command("run", click.option("--last"), add_input_arguments)
+    assert [parameter.name for parameter in made.params] == ["pipeline", "inputs", "last"]
+    first = names(made)
+    assert first[:3] == ["pipeline", "inputs", "output_dir"]
+    assert first[-1] == "last"
+    assert len(set(first)) == len(first)
+    assert names(made) == [*first]
 
 
 def test_inputs_are_required():
-    made, calls = command(INPUT_ARGUMENTS)
+    made, calls = command("run", add_input_arguments)
     assert invoke(made, "detector1").exit_code == 2
     assert calls == []
 
@@ -71,7 +77,7 @@ def test_inputs_are_required():
     ],
 )
 def test_values_have_the_type_of_their_field(name, good, bad):
-    made, calls = command(batch_options("run"))
+    made, calls = command()
     assert invoke(made, name, good).exit_code == 0
     refused = invoke(made, name, bad)
     assert refused.exit_code == 2
@@ -80,7 +86,7 @@ def test_values_have_the_type_of_their_field(name, good, bad):
 
 
 def test_switches_that_are_on_by_default_can_be_turned_off():
-    made, calls = command(batch_options("run"))
+    made, calls = command()
     invoke(made)
     invoke(made, "--no-fsync", "--recursive")
     first, second = (options for options, _ in calls)
@@ -90,7 +96,7 @@ def test_switches_that_are_on_by_default_can_be_turned_off():
 
 @pytest.mark.parametrize("name", DRIVING)
 def test_commands_that_drive_have_the_options_of_the_retry_policy(name):
-    made, calls = command(batch_options(name))
+    made, calls = command(name)
     result = invoke(made, "--deadline", "7", "--fail-fast")
     assert result.exit_code == 0, result.output
     [(options, _)] = calls
@@ -99,13 +105,14 @@ def test_commands_that_drive_have_the_options_of_the_retry_policy(name):
 
 
 def test_planning_has_no_options_of_the_retry_policy():
-    made, _ = command(batch_options("plan"))
-    assert not set(POLICY_OPTIONS) & {parameter.name for parameter in made.params}
+    made, _ = command("plan")
+    assert "workers" in names(made)
+    assert not set(POLICY_OPTIONS) & set(names(made))
 
 
 def test_a_parameter_that_does_not_exist_may_be_a_misspelt_option():
     fault = ValueError("detector1 has no parameter 'worker'")
-    made, _ = command(batch_options("run"), fault=fault)
+    made, _ = command(fault=fault)
     result = invoke(made, "--worker=3")
     assert result.exit_code == 2
     assert "has no parameter 'worker'; or the option --workers?" in result.output
@@ -113,5 +120,5 @@ def test_a_parameter_that_does_not_exist_may_be_a_misspelt_option():
 
 def test_other_errors_pass_unchanged():
     fault = ValueError("no such file")
-    made, _ = command(batch_options("run"), fault=fault)
+    made, _ = command(fault=fault)
     assert invoke(made, "--worker=3").exception is fault
