@@ -164,7 +164,7 @@ def _describe_unreadable(ordering: Ordering, errors: Sequence[str]) -> str:
 
 
 class _Keys(NamedTuple):
-    """What groups and orders an exposure, and why it is not known: "" if it is.
+    """Keys that group and order an exposure, and the reasons why they are unknown, or "".
 
     ``fault`` is about a card of another type, and ``missing`` about the lack of the value that
     orders exposures first of all.
