@@ -94,6 +94,7 @@ class DaskSite:
     ) -> None:
         self.client, self.grain = client, grain
         self.description, self.dashboard = description, dashboard
+        self._connection = client.scheduler_comm
         self._room, self._counted = 0, float("-inf")
         self._running: dict[Any, _Task] = {}
         self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
@@ -147,8 +148,15 @@ class DaskSite:
         self._running.update(tasks)
         self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
+    def _is_connected(self) -> bool:
+        """Return whether this is still the connection to the scheduler of the start.
+
+        A client connects again by itself, but the tasks that it had submitted are lost.
+        """
+        return self.client.status == "running" and self.client.scheduler_comm is self._connection
+
     def _require_scheduler(self) -> None:
-        if self.client.status != "running":
+        if not self._is_connected():
             raise SiteLostError("the connection to the scheduler was lost")
 
     def _send(self) -> Iterator[tuple[Job, Outcome]]:
@@ -216,6 +224,8 @@ class DaskSite:
                 await asyncio.gather(*(self._fetch([future]) for future in futures))
                 return
             own = futures[0].status == "error"  # otherwise the connection failed, not the task
+            if not own and not self._is_connected():
+                return  # `collect` raises `SiteLostError`
             results = [error if own else LostError(f"the scheduler lost it: {error}")]
         for future, result in zip(futures, results, strict=True):
             self._ended.put((future.key, result))

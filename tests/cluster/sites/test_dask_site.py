@@ -31,6 +31,10 @@ class FakeFuture:
         self.status = "error" if isinstance(result, BaseException) else "finished"
         self._end.set()
 
+    def cancel(self):
+        self.result, self.status = CancelledError("connection lost"), "cancelled"
+        self._end.set()
+
     async def exception(self):
         await self._end.wait()
         return self.result if self.status == "error" else None
@@ -43,7 +47,8 @@ class FakeClient:
     """The parts of a client that a site uses, with an event loop in a thread."""
 
     def __init__(self):
-        self.status, self.futures, self.priorities = "running", {}, {}
+        self.status, self.scheduler_comm = "running", object()
+        self.futures, self.priorities = {}, {}
         self.cancelled, self.restarted, self.fetches = [], [], []
         self.threads, self.processing = {"a": 2, "b": 1}, {}
         self.unpicklable = set()
@@ -85,6 +90,12 @@ class FakeClient:
         future = FakeFuture("graph")
         self.futures[-priority] = future
         return future
+
+    def reconnect(self):
+        """Lose the connection with all tasks, and connect again."""
+        self.scheduler_comm = object()
+        for number in self.futures:
+            self._loop.call_soon_threadsafe(self.futures[number].cancel)
 
     async def gather(self, futures):
         self.fetches.append(len(futures))
@@ -254,6 +265,19 @@ def test_outcomes_that_have_arrived_are_collected_before_a_loss_is_reported(site
     assert [job.number for job, _ in site.collect(0)] == [0]
     with pytest.raises(SiteLostError):
         site.collect(0)
+
+
+def test_a_client_that_has_connected_again_has_lost_its_exposures(site, client, three):
+    submit_all(site, three)
+    client.reconnect()
+    with pytest.raises(SiteLostError, match="the connection to the scheduler was lost"):
+        site.collect(0)
+    while len(client.fetches) < 3:  # no exposure has failed, or counts a try
+        threading.Event().wait(0.001)
+    with pytest.raises(SiteLostError):
+        site.collect(0.05)
+    with pytest.raises(SiteLostError):
+        site.submit(three[0])
 
 
 # -- giving up ---------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The interface of sites: each site has all of its methods, with its parameters."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 from support.fakes import FakeSite
@@ -29,7 +30,10 @@ def test_the_interface_is_what_drivers_use():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("site", [InProcess(0), DaskSite(None, "exposure", "on two workers")])
+@pytest.mark.parametrize(
+    "site",
+    [InProcess(0), DaskSite(SimpleNamespace(scheduler_comm=None), "exposure", "on two workers")],
+)
 def test_a_site_describes_itself(site):
     assert site.description.split()[0] in ("in", "on")
     assert site.dashboard is None
