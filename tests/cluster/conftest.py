@@ -3,6 +3,7 @@
 import pytest
 from support.batches import small_set
 from support.forking import driver_server
+from support.gated import HOLD
 from support.onehost import one_host
 
 from calbatch.cluster.batch import liveness
@@ -21,6 +22,13 @@ def simulated(monkeypatch):
 def forked_drivers(monkeypatch):
     """Fork drivers in the background from a process that has imported everything."""
     monkeypatch.setattr(liveness, "start_detached", driver_server().start)
+
+
+@pytest.fixture
+def hold(tmp_path, monkeypatch):
+    """Return the file that keeps one brief exposure from ending, and with it the batch."""
+    monkeypatch.setenv(HOLD, str(tmp_path / "hold"))
+    return tmp_path / "hold"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from support.chaos import (
     spread_actions,
     with_children,
 )
-from support.gated import BRIEF, HOLD, MOMENT
+from support.gated import BRIEF, MOMENT
 from support.ownscheduler import Running
 from support.placed import TESTS, make_importable
 from support.toys import registered_toys, write_ordered_association
@@ -81,13 +81,6 @@ def test_workers_and_drivers_die(exposures, submit, tmp_path, monkeypatch, count
     assert run_disturbed(folder, every=2.0, strike=strike, planned=planned, seconds=120)
     require_consistent(folder, count)
     require_as_undisturbed(folder, "detector1", inputs, tmp_path / "b", monkeypatch)
-
-
-@pytest.fixture
-def hold(tmp_path, monkeypatch):
-    """Return the file that keeps one brief exposure from ending, and with it the batch."""
-    monkeypatch.setenv(HOLD, str(tmp_path / "hold"))
-    return tmp_path / "hold"
 
 
 @pytest.fixture

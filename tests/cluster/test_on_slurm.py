@@ -14,7 +14,7 @@ from support.batches import (
     unfinished_products,
 )
 from support.chaos import driver_of, kill, require_consistent, run_disturbed, spread_actions
-from support.gated import DYING, GATE, HUNGRY, SLOW, WANTED
+from support.gated import BRIEF, DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
 from support.placed import make_importable
 from support.toys import registered_toys, write_ordered_association
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.services
 
 
 @pytest.fixture
-def submit(slurm_host, tmp_path, monkeypatch):
+def submit(slurm_host, hold, tmp_path, monkeypatch):
     """Return a function that submits a batch to a site on Slurm."""
     made = small_set()
     # a nanny gives up a worker that takes longer to start
@@ -226,18 +226,19 @@ def test_a_site_without_more_memory_retries_with_the_same(submit, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("count", "fates"),
+    ("pipeline", "count", "fates"),
     [
-        pytest.param(12, ["requeue"], id="sample"),
+        pytest.param(BRIEF, 12, ["requeue"], id="sample"),
         pytest.param(
-            200, ["kill", "requeue", "cancel"], id="whole",
+            "detector1", 200, ["kill", "requeue", "cancel"], id="whole",
             marks=(pytest.mark.slow, pytest.mark.timeout(1500)),
         ),
     ],
 )  # fmt: skip
-def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fates):
+def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, hold, pipeline, count, fates):
     inputs = make_copies(count, tmp_path / "in")
-    folder = submit("detector1", "--site.jobs", "2", inputs=inputs)
+    hold.write_text(max(inputs.iterdir()).name)
+    folder = submit(pipeline, "--site.jobs", "2", inputs=inputs)
     chosen = {
         "kill": lambda: kill(driver_of(folder)) or True,
         "requeue": lambda: slurm("scontrol", "requeue", job(folder)) or True,
@@ -252,11 +253,11 @@ def test_jobs_of_workers_and_drivers_are_cancelled(submit, tmp_path, count, fate
     planned = spread_actions(count, *[chosen[f] for f in fates])
     assert run_disturbed(
         folder, every=6.0, strike=strike, planned=planned,
-        keep=lambda: soon(folder), seconds=200,
+        keep=lambda: soon(folder), seconds=200, hold=hold,
     )  # fmt: skip
     require_consistent(folder, count)
     how = ("--scheduler", "sync", "--date", DATE)
-    assert calbatch("run", "detector1", inputs, "-o", tmp_path / "b", *how).status == 0
+    assert calbatch("run", pipeline, inputs, "-o", tmp_path / "b", *how).status == 0
     assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
     assert not list((tmp_path / "jobs").glob(".tls-*"))

@@ -71,7 +71,8 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None,
     keep : callable
         Called constantly, to supervise other processes.
     hold : pathlib.Path, optional
-        A file that keeps the batch from ending. It is removed after the last planned action.
+        A file that keeps the batch from ending. It is removed after the last planned action and
+        the first strike.
 
     Returns
     -------
@@ -85,6 +86,8 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None,
         found = status(folder)
         limit.check((found, folder.log.read_text()[-3000:] if folder.log.exists() else ""))
         keep()
+        if hold is not None and strikes and not planned:
+            hold.unlink(missing_ok=True)
         if found["done"] > most:
             most, limit = found["done"], Limit(seconds)
         if found["state"] == "done":
@@ -97,8 +100,6 @@ def run_disturbed(folder, *, every, strike, planned, seconds, keep=lambda: None,
         elif planned and found["done"] >= planned[0][0]:
             if planned[0][1]():
                 planned.pop(0)
-                if hold is not None and not planned:
-                    hold.unlink()
         elif time.monotonic() > due + (put_off if found["done"] == done else 0):
             put_off = 2 * put_off if found["done"] == done else PUT_OFF
             strikes += strike(chance)
