@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,13 +46,20 @@ class BatchCommand(ParameterCommand):
     They are declared when they are first needed, since `calbatch --help` shows none of them.
     """
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the arguments, the batch options, and the command's own options."""
-        if not any(param.name == OUTPUT for param in self.params):
-            arguments = [param for param in self.params if isinstance(param, click.Argument)]
-            own = [param for param in self.params if not isinstance(param, click.Argument)]
-            self.params = [*arguments, *batch_options(str(self.name)), *own]
-        return super().get_params(ctx)
+    @property
+    def params(self) -> list[click.Parameter]:
+        """The arguments, the batch options, and the command's own options."""
+        return self._params
+
+    @params.setter
+    def params(self, declared: list[click.Parameter]) -> None:
+        self._declared = declared
+
+    @cached_property
+    def _params(self) -> list[click.Parameter]:
+        arguments = [param for param in self._declared if isinstance(param, click.Argument)]
+        own = [param for param in self._declared if not isinstance(param, click.Argument)]
+        return [*arguments, *batch_options(str(self.name)), *own]
 
 
 def split_parameters(
@@ -90,10 +98,6 @@ def add_input_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("pipeline")(inputs(function))
 
 
-OUTPUT = "output_dir"
-"""Name of the parameter for the output folder."""
-
-
 def batch_options(command: str) -> list[click.Option]:
     """Return the output folder, the fields of `BatchOptions` and the retry policy as options.
 
@@ -105,7 +109,7 @@ def batch_options(command: str) -> list[click.Option]:
     from calbatch.cluster.batch.options import DRIVING, default_of, option_fields
 
     output = click.Option(
-        ["-o", "--output", OUTPUT],
+        ["-o", "--output", "output_dir"],
         metavar="DIR",
         help="Output folder; the working folder by default.",
     )

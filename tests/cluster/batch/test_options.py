@@ -19,9 +19,7 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 
 @pytest.mark.parametrize("command", [*DRIVING, "plan"])
 def test_the_command_line_has_each_option_with_its_default_and_help(command):
-    made = cli.commands[command]
-    parameters = made.get_params(click.Context(made))
-    found = {p.name: p for p in parameters if isinstance(p, click.Option)}
+    found = {p.name: p for p in cli.commands[command].params if isinstance(p, click.Option)}
     for each in option_fields():
         has_it = command in each.metadata.get("only", (command,))
         assert (each.name in found) == has_it, each.name
