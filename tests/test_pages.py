@@ -1,7 +1,6 @@
 """The pages: their examples, and the names that they quote, exist."""
 
 import ast
-import importlib
 import pkgutil
 import re
 import shlex
@@ -23,13 +22,14 @@ def blocks(path, language):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=relative)
 def test_examples_import_existing_names(page):
-    for block in blocks(page, "python"):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("calbatch"):
-                module = importlib.import_module(node.module)
-                for alias in node.names:
-                    if not hasattr(module, alias.name):
-                        importlib.import_module(f"{node.module}.{alias.name}")
+    imported = [
+        f"{node.module}.{alias.name}"
+        for block in blocks(page, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("calbatch")
+        for alias in node.names
+    ]
+    assert [path for path in imported if not is_importable(path)] == []
 
 
 def is_importable(path):
@@ -65,8 +65,7 @@ def unknown_words(words):
         command, rest = command.get_command(None, rest[0]), rest[1:]
         if command is None:
             return words
-    params = command.get_params(click.Context(command))
-    known = {name for p in params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
+    known = {name for p in command.params for name in [*p.opts, *p.secondary_opts]} | {"--help"}
     if isinstance(command, ParameterCommand):
         rest = [word for word in rest if "=" not in word and "." not in word]
     options = (word.partition("=")[0] for word in rest if word.startswith("-"))

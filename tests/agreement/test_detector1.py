@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from support.agreement import assert_agreement, our_steps
+from support.cases import long
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.simulate import Noise
@@ -26,11 +27,6 @@ def check(exposure, path=None, **parameters):
     """Compare with jwst after each step; return our arrays by step."""
     with offline(exposure.set):
         return assert_agreement(path or exposure.path, read_noise=5.0, **parameters)
-
-
-def long(*values):
-    """Return a case that only the long run includes."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 from support.agreement import compare_steps
+from support.cases import long
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.simulate import Noise, score_bursts
@@ -11,10 +12,6 @@ pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
 
 SNOWBALLS = {"expand_large_events": True, "edge_size": 5}
 SHOWERS = {"find_showers": True}
-
-
-def long(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(

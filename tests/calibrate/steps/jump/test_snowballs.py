@@ -4,6 +4,7 @@ import dask
 import numpy as np
 import pytest
 from astropy.io import fits
+from support.cases import long
 from support.detector_steps import jwst_result
 from support.jumps import calm, stormy
 from support.snowballs import add_snowballs
@@ -26,11 +27,6 @@ RULES = SnowballRules(
     max_axis=400,
     next_groups=0,
 )
-
-
-def long(*values):
-    """Return a case that only the long run includes."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities
