@@ -84,12 +84,20 @@ def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) ->
 
 @batch_command
 @click.argument("exposure", required=False, metavar="[EXPOSURE]")
+@click.option(
+    "--number", type=click.IntRange(0), metavar="N", help="The exposure's number, from 0."
+)
 @click.option("-f", "--follow", is_flag=True, help="Show new lines until the batch has ended.")
-def logs(ctx: click.Context, batch: str | None, exposure: str | None, follow: bool) -> None:
-    """Show the events of a batch, or of one exposure (its number, or part of its name)."""
-    from calbatch.cluster.cli.commands import status as command
+def logs(
+    ctx: click.Context, batch: str | None, exposure: str | None, number: int | None, follow: bool
+) -> None:
+    """Show the events of a batch, or of one exposure.
 
-    ctx.exit(command.logs(batch, exposure, follow=follow))
+    EXPOSURE is the name of its file, or a part of the name that no other exposure has.
+    """
+    from calbatch.cluster.cli.commands import logs as command
+
+    ctx.exit(command.logs(batch, exposure, number=number, follow=follow))
 
 
 @batch_command

@@ -87,7 +87,7 @@ def test_a_failed_batch_is_reported(service, tmp_path):
     folder = service("flat_field", "--context", "jwst_0001.pmap")
     eventually(lambda: state(folder)[1] != 3)
     assert state(folder) == ("failed", 1)
-    completed = calbatch("logs", folder.name, "0")
+    completed = calbatch("logs", folder.name, "--number", 0)
     assert "failed" in completed.out
     assert "Traceback" in completed.out
 
@@ -191,7 +191,7 @@ def test_file_names_do_not_control_the_terminal(service, tmp_path):
     odd.write_bytes(Path(made.exposures[0]).read_bytes())
     (tmp_path / "gate").touch()
     calbatch("run", SLOW, odd.parent, "-o", tmp_path / "out", "--scheduler", "sync")
-    completed = calbatch("logs", tmp_path / "out", "0")
+    completed = calbatch("logs", tmp_path / "out", "--number", 0)
     assert "\\x1b[31mred\\n_uncal.fits" in completed.out
     assert "\x1b" not in completed.out
 

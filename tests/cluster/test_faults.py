@@ -292,7 +292,7 @@ def test_a_crashed_worker_reports_where_it_crashed(simulated, tmp_path):
         result = calibrate_on(site, Crashing, simulated.exposures[:1], tmp_path / "out")
     assert "quarantined" in result.failed[0].error
     assert "Fatal Python error: Segmentation fault" in result.failed[0].error
-    completed = calbatch("logs", tmp_path / "out", "0")
+    completed = calbatch("logs", tmp_path / "out", "--number", 0)
     assert "_crash" in completed.out
     assert completed.out.count("Fatal Python error") >= 5
 

@@ -66,7 +66,7 @@ def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
         calbatch("plan", *how),
         calbatch("run", *how, "--scheduler", "sync", "--no-fsync"),
         *(calbatch(*asked, "out") for asked in (["status"], ["logs"], ["report"])),
-        *(calbatch("logs", "out", number) for number in range(len(STEMS))),
+        *(calbatch("logs", "out", "--number", number) for number in range(len(STEMS))),
         calbatch("list"),
     ]
     assert [s.status for s in completed][:5] == [1, 1, 1, 0, 1]

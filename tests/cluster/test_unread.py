@@ -28,7 +28,7 @@ def test_following_a_batch_succeeds_although_the_output_is_closed(simulated, tmp
     how = ("-o", tmp_path, *HOW)
     assert calbatch("run", "superbias", simulated.exposures[0], *how).status == 0
     with subprocess.Popen(
-        [sys.executable, "-m", "calbatch.cluster", "logs", str(tmp_path), "0"],
+        [sys.executable, "-m", "calbatch.cluster", "logs", str(tmp_path), "--number", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         process.stdout.close()

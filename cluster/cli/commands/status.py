@@ -1,21 +1,19 @@
-"""`calbatch status` and `calbatch logs`: the progress and the events of a batch."""
+"""`calbatch status`: the progress of a batch."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from rich.text import Text
 
 from calbatch.cluster.batch import liveness
-from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch
-from calbatch.cluster.ledger import BatchRow, ExposureRow, View
+from calbatch.cluster.ledger import BatchRow, View
 from calbatch.cluster.ledger.records import OPEN
 
 RECENT = 300.0
@@ -145,91 +143,3 @@ def status(batch: str | None, *, as_json: bool, watch: bool) -> int:
         if not watch or console.quiet or progress.exit_status != liveness.EXIT_STATUS["running"]:
             return progress.exit_status
         time.sleep(EVERY)
-
-
-def logs(batch: str | None, exposure: str | None, *, follow: bool) -> int:
-    """Print the events of a batch, or of one of its exposures."""
-    folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
-    read_news = _of_exposure(folder, exposure) if exposure else _of_batch(folder)
-
-    def say(lines: Iterator[str]) -> None:
-        for line in lines:
-            console.print(Text(escape_text(line)))
-
-    say(read_news())
-    while (
-        follow
-        and not console.quiet
-        and read_status(folder).exit_status == liveness.EXIT_STATUS["running"]
-    ):
-        time.sleep(EVERY)
-        say(read_news())
-    say(read_news())
-    return 0
-
-
-def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
-    """Return a function that yields the events since its last call."""
-    seen = [0, 0]
-
-    def read_news() -> Iterator[str]:
-        with View(folder.state) as view:
-            events = view.events(view.batch(folder.name).id)
-        for event in events[seen[0] :]:
-            yield f"{_time(event.time)} {event.kind}: {event.text}"
-        seen[0] = len(events)
-        yield from _news(folder.log, seen, 1)
-
-    return read_news
-
-
-def _of_exposure(folder: BatchFolder, wanted: str) -> Callable[[], Iterator[str]]:
-    seen = [0, 0]
-
-    def read_news() -> Iterator[str]:
-        with View(folder.state) as view:
-            row = _exposure(view, view.batch(folder.name), wanted)
-            attempts = view.attempts(row.id)
-        if not seen[0]:
-            yield f"{row.path}: {row.state}{f', {row.reason}' if row.reason else ''}"
-        for attempt in attempts[max(seen[0] - 1, 0) :]:
-            alone = ", alone" if attempt.alone else ""
-            where = f" in {attempt.worker}" if attempt.worker else ""
-            yield f"{_time(attempt.ended)} try {attempt.number}{where}{alone}: {attempt.result}"
-            yield from attempt.log.splitlines()
-        seen[0] = len(attempts) + 1
-        if row.state == "running":
-            yield from _news(folder.logs / f"{row.number}-{row.attempts}.log", seen, 1)
-
-    return read_news
-
-
-def _exposure(view: View, batch: BatchRow, wanted: str) -> ExposureRow:
-    rows = view.exposures(batch.id)
-    if wanted.isdecimal():
-        matches = [row for row in rows if row.number == int(wanted)]
-    else:
-        matches = [row for row in rows if wanted in Path(row.path).name or wanted == row.path]
-    if len(matches) != 1:
-        problem = (
-            f"{len(matches)} exposures have that in their names" if matches else "no such exposure"
-        )
-        raise RequestError(f"{batch.name}: {wanted}: {problem}; a number, or part of a file's name")
-    return matches[0]
-
-
-def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:
-    """Yield the lines that a growing file has gained since the last call."""
-    try:
-        with path.open("rb") as file:
-            file.seek(seen[index])
-            data = file.read()
-    except OSError:
-        return
-    whole = data[: data.rfind(b"\n") + 1]
-    seen[index] += len(whole)
-    yield from whole.decode("utf-8", "backslashreplace").splitlines()
-
-
-def _time(seconds: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "?"

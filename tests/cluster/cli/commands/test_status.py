@@ -1,4 +1,4 @@
-"""`calbatch status` and `calbatch logs`."""
+"""`calbatch status`."""
 
 import json
 import os
@@ -9,8 +9,7 @@ from support.waiting import now
 
 from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.cli.commands import status as commands
-from calbatch.cluster.cli.commands.status import Status, logs, read_status, status
-from calbatch.cluster.errors import RequestError
+from calbatch.cluster.cli.commands.status import Status, read_status, status
 from calbatch.cluster.ledger import Ledger
 
 STATES = ["done", "done", "done", "kept", "failed", "quarantined", "running", "retrying", "waiting"]
@@ -101,66 +100,3 @@ def test_a_batch_is_watched_until_it_ends(batch, capsys, monkeypatch):
     assert status(batch.name, as_json=True, watch=True) == 130
     states = [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()]
     assert states == ["running", "cancelled"]
-
-
-# -- logs --------------------------------------------------------------------------------------
-
-
-def test_the_events_and_the_drivers_output_are_printed(batch, capsys):
-    change(batch, lambda ledger, number: ledger.add_event(number, "retry", "e1: is\x07 busy", 1))
-    batch.log.write_text("first\nsecond\nunfinished")
-    assert logs(batch.name, None, follow=False) == 0
-    event, *output = capsys.readouterr().out.splitlines()
-    assert event.endswith(r" retry: e1: is\x07 busy")
-    assert output == ["first", "second"]
-
-
-def test_new_events_and_lines_are_printed_once(batch, capsys, monkeypatch):
-    batch.log.write_text("first\nsec")
-
-    def wait(seconds):
-        batch.log.write_text("first\nsecond\n")
-        change(batch, lambda ledger, number: ledger.add_event(number, "note", "later"))
-        change(batch, lambda ledger, number: ledger.end_batch(number, "done"))
-
-    monkeypatch.setattr(commands.time, "sleep", wait)
-    logs(batch.name, None, follow=True)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "first"
-    assert lines[1].endswith(" note: later")
-    assert lines[2:] == ["second"]
-
-
-@pytest.fixture
-def failed(tmp_path):
-    return record_batch(
-        tmp_path,
-        [{"state": "done"}, {"state": "failed", "reason": "is empty", "log": "Traceback\n  it"}],
-        "failed",
-    )
-
-
-@pytest.mark.parametrize("wanted", ["1", "e1_", "/in/e1_uncal.fits"])
-def test_an_exposure_is_found_by_its_number_or_its_name(failed, capsys, wanted):
-    logs(failed.name, wanted, follow=False)
-    first, attempt, *log = capsys.readouterr().out.splitlines()
-    assert first == "/in/e1_uncal.fits: failed, is empty"
-    assert "1 in host:7" in attempt
-    assert attempt.endswith(": failed")
-    assert log == ["Traceback", "  it"]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [("7", "7: no such exposure"), ("x", "x: no such exposure"), ("uncal", "uncal: 2 exposures")],
-)
-def test_other_exposures_are_errors(failed, wanted, message):
-    with pytest.raises(RequestError, match=f"{failed.name}: {message}"):
-        logs(failed.name, wanted, follow=False)
-
-
-def test_the_log_of_a_running_attempt_is_printed(tmp_path, capsys):
-    folder = running(tmp_path, [{"state": "running", "attempts": 2}])
-    (folder.logs / "0-2.log").write_bytes(b"began\nodd \xff byte\n")
-    logs(folder.name, "0", follow=False)
-    assert capsys.readouterr().out.splitlines()[1:] == ["began", r"odd \xff byte"]

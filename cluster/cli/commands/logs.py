@@ -1,0 +1,166 @@
+"""`calbatch logs`: the events of a batch, or of one of its exposures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.text import Text
+
+from calbatch.cluster.batch import liveness
+from calbatch.cluster.cli.commands.status import EVERY, read_status
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.folder import BatchFolder, find_batch
+from calbatch.cluster.ledger import BatchRow, ExposureRow, View
+from calbatch.models.errors import format_count
+
+SHOWN = 10
+"""Maximum number of exposures to name if several match."""
+
+
+def logs(
+    batch: str | None, exposure: str | None, *, number: int | None = None, follow: bool = False
+) -> int:
+    """Print the events of a batch, or of one of its exposures.
+
+    Parameters
+    ----------
+    batch : str, optional
+        See `calbatch.cluster.folder.find_batch`.
+    exposure : str, optional
+        The exposure's path, its file name, or a part of the name.
+    number : int, optional
+        The exposure's number, instead of its name.
+    follow : bool
+        Continue with new events until the batch has ended.
+    """
+    if exposure is not None and number is not None:
+        raise RequestError(f"{exposure}, --number {number}: give one of them")
+    if exposure is not None and not exposure:  # a part of all names
+        raise RequestError("the name of the exposure is empty; give a part of its file's name")
+    folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
+    read_news = (
+        _of_batch(folder)
+        if exposure is None and number is None
+        else _of_exposure(folder, exposure, number)
+    )
+
+    def say(lines: Iterator[str]) -> None:
+        for line in lines:
+            console.print(Text(escape_text(line)))
+
+    say(read_news())
+    while (
+        follow
+        and not console.quiet
+        and read_status(folder).exit_status == liveness.EXIT_STATUS["running"]
+    ):
+        time.sleep(EVERY)
+        say(read_news())
+    say(read_news())
+    return 0
+
+
+def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
+    """Return a function that yields the events since its last call."""
+    seen = [0, 0]
+
+    def read_news() -> Iterator[str]:
+        with View(folder.state) as view:
+            events = view.events(view.batch(folder.name).id)
+        for event in events[seen[0] :]:
+            yield f"{_time(event.time)} {event.kind}: {event.text}"
+        seen[0] = len(events)
+        yield from _news(folder.log, seen, 1)
+
+    return read_news
+
+
+def _of_exposure(
+    folder: BatchFolder, wanted: str | None, number: int | None
+) -> Callable[[], Iterator[str]]:
+    """Return a function that yields what is new about an exposure since its last call."""
+    seen = [0, 0]
+
+    def read_news() -> Iterator[str]:
+        with View(folder.state) as view:
+            row = _find_exposure(view, view.batch(folder.name), wanted, number)
+            attempts = view.attempts(row.id)
+        if not seen[0]:
+            yield f"{row.path}: {row.state}{f', {row.reason}' if row.reason else ''}"
+        for attempt in attempts[max(seen[0] - 1, 0) :]:
+            alone = ", alone" if attempt.alone else ""
+            where = f" in {attempt.worker}" if attempt.worker else ""
+            yield f"{_time(attempt.ended)} try {attempt.number}{where}{alone}: {attempt.result}"
+            yield from attempt.log.splitlines()
+            if attempt.number == row.attempts and attempt.result == "done":
+                yield from _describe_steps(row)
+        seen[0] = len(attempts) + 1
+        if row.state == "running":
+            yield from _news(folder.logs / f"{row.number}-{row.attempts}.log", seen, 1)
+
+    return read_news
+
+
+def _find_exposure(
+    view: View, batch: BatchRow, wanted: str | None, number: int | None
+) -> ExposureRow:
+    """Return the exposure with a number, a path, a file name or a part of a file name.
+
+    Raises
+    ------
+    RequestError
+        If none or several match.
+    """
+    rows = list(view.exposures(batch.id))
+    if number is not None:
+        matches = [row for row in rows if row.number == number]
+        wanted = f"--number {number}"
+    else:
+        wanted = str(wanted)
+        matches = [row for row in rows if wanted in (row.path, row.path.rpartition("/")[2])] or [
+            row for row in rows if wanted in row.path.rpartition("/")[2]
+        ]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        raise RequestError(
+            f"{batch.name}: {wanted}: no such exposure; give a part of its file's name, or "
+            f"--number N (0 to {len(rows) - 1})"
+        )
+    lines = [f"--number {row.number}  {escape_text(row.path)}" for row in matches[:SHOWN]]
+    more = len(matches) - SHOWN
+    lines += [f"and {more} more"] if more > 0 else []
+    count = format_count(len(matches), "exposure")
+    raise RequestError(
+        "\n  ".join(
+            [f"{batch.name}: {escape_text(wanted)} is in the names of {count}; say more:", *lines]
+        )
+    )
+
+
+def _describe_steps(row: ExposureRow) -> Iterator[str]:
+    """Yield a line for each step of a calibrated exposure, with its CPU seconds."""
+    width = max(map(len, row.stages), default=0)
+    for step, seconds in row.stages.items():
+        yield f"  {step:{width}}  {seconds:9.3f} s of CPU"
+
+
+def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:
+    """Yield the lines that a growing file has gained since the last call."""
+    try:
+        with path.open("rb") as file:
+            file.seek(seen[index])
+            data = file.read()
+    except OSError:
+        return
+    whole = data[: data.rfind(b"\n") + 1]
+    seen[index] += len(whole)
+    yield from whole.decode("utf-8", "backslashreplace").splitlines()
+
+
+def _time(seconds: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "?"
