@@ -27,7 +27,9 @@ from calbatch.cluster.driver.room import describe_unwritable, wait_for_commit
 from calbatch.cluster.driver.staging import Fence, take_over
 from calbatch.cluster.errors import RequestError, is_expected
 from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.folder import registry
 from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError
+from calbatch.cluster.planning.checksum_memory import ChecksumMemory
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.sites import placement
@@ -86,7 +88,8 @@ def _drive(
     references = open_references(registered.step, order.context)
     if open_site is placement.open_place:
         placement.prepare_place(place)
-    sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference)
+    memory = ChecksumMemory(registry() / "checksums")
+    sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference, memory)
     planner = Planner(
         registered.step,
         references,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import platform
 import threading
 import uuid
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 from calbatch.calibrate.numerics import EARLIER_RELEASE, EARLIER_SOURCES, NUMERICS_VERSION
 from calbatch.calibrate.parameters import InputFile, Override
 from calbatch.calibrate.step import Step
+from calbatch.cluster.planning.checksum_memory import ChecksumMemory, FileState
 
 _REPORTED = ("calbatch", "numpy", "numba", "dask", "distributed", "astropy")
 
@@ -136,15 +138,18 @@ class ReferenceChecksums:
     find : callable
         Returns the checksum recorded for a path, size and modification time; None if there is none.
     record : callable
-        Records a computed checksum: path, size, modification time, checksum.
+        Records a checksum: path, size, modification time, checksum.
+    memory : ChecksumMemory, optional
+        Checksums from other batches.
     """
 
     def __init__(
         self,
         find: Callable[[str, int, int], str | None],
         record: Callable[[str, int, int, str], None],
+        memory: ChecksumMemory | None = None,
     ) -> None:
-        self._find, self._record = find, record
+        self._find, self._record, self._memory = find, record, memory
         self._pool = ThreadPoolExecutor(1, "reference-sums")
         self._found: dict[str, Future[str]] = {}
         self._guard = threading.Lock()
@@ -163,11 +168,22 @@ class ReferenceChecksums:
             status = Path(path).stat()
             checksum = self._find(path, status.st_size, status.st_mtime_ns)
             if checksum is None:
-                with Path(path).open("rb") as file:
-                    checksum = hashlib.file_digest(file, "sha1").hexdigest()
+                checksum = self._recall(path, status) or self._read(path)
                 self._record(path, status.st_size, status.st_mtime_ns, checksum)
         except OSError as error:  # the exposures that use it fail with a better message
             return f"unreadable: {error.strerror}"
+        return checksum
+
+    def _recall(self, path: str, status: os.stat_result) -> str | None:
+        return self._memory.find(path, FileState.of(status)) if self._memory else None
+
+    def _read(self, path: str) -> str:
+        with Path(path).open("rb") as file:
+            before = FileState.of(os.fstat(file.fileno()))
+            checksum = hashlib.file_digest(file, "sha1").hexdigest()
+            unchanged = FileState.of(os.fstat(file.fileno())) == before
+        if self._memory and unchanged:
+            self._memory.add(path, before, checksum)
         return checksum
 
     def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
@@ -176,8 +192,10 @@ class ReferenceChecksums:
         return {kind: future.result() for kind, future in futures.items()}
 
     def close(self) -> None:
-        """Cancel checksums that have not been started, and wait for the one that has."""
+        """Cancel checksums that have not been started, wait for the one that has, and save all."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._memory:
+            self._memory.save()
 
 
 class InputVersion(NamedTuple):
