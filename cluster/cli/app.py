@@ -71,7 +71,10 @@ def batch_command(function: Callable[..., None]) -> click.Command:
 @batch_command
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--watch", is_flag=True, help="Repeat until the batch has ended.")
-def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
+@click.option("--exposures", is_flag=True, help="List all exposures.")
+def status(
+    ctx: click.Context, batch: str | None, as_json: bool, watch: bool, exposures: bool
+) -> None:
     """Show the progress of a batch.
 
     The exit status is 0 if all exposures are done, 1 if some failed, 3 if the batch is running, and
@@ -79,7 +82,7 @@ def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) ->
     """
     from calbatch.cluster.cli.commands import status as command
 
-    ctx.exit(command.status(batch, as_json=as_json, watch=watch))
+    ctx.exit(command.status(batch, as_json=as_json, watch=watch, exposures=exposures))
 
 
 @batch_command

@@ -17,6 +17,8 @@ LIVE_EVERY = 0.1
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 
+DAY = 86400.0
+
 
 class BatchTally:
     """Counts of a running batch."""
@@ -83,6 +85,20 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def describe_left(seconds: float) -> str:
+    """Return a time left in words: as a duration, in days beyond two, and never beyond 100."""
+    if seconds < 2 * DAY:
+        return f"{duration(seconds)} left"
+    if seconds < 100 * DAY:
+        return f"{seconds / DAY:.1f} days left"
+    return "more than 100 days left"
+
+
+def format_time(seconds: float | None = None) -> str:
+    """Return a time, in seconds since 1970, as local date and time; now by default."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def megabytes(count: float) -> str:

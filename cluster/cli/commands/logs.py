@@ -10,6 +10,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.cli.commands.status import EVERY, read_status
+from calbatch.cluster.display.progress import format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
@@ -163,4 +164,4 @@ def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:
 
 
 def _time(seconds: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "?"
+    return format_time(seconds) if seconds else "?"
