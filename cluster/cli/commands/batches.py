@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calbatch.cluster.batch import liveness
+from calbatch.cluster.batch.default_batch import ACTIVE, find_to_cancel, find_to_resume
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
@@ -110,9 +111,11 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    folder = find_batch(batch)
-    registered = resume_batch(folder, failed=True, hold=True)
+    folder = find_to_resume(batch)
     console = Console(stderr=True)
+    if batch is None:
+        _print_choice(folder)
+    registered = resume_batch(folder, failed=True, hold=True)
     if not registered.inputs:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
@@ -129,10 +132,12 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
 
 def cancel(batch: str | None, *, now: bool) -> int:
     """Ask a batch's driver to stop."""
-    folder = find_batch(batch)
+    folder = find_to_cancel(batch)
     folder.secure()
+    if batch is None:
+        _print_choice(folder)
     state, _ = _state(folder)
-    if state not in ("running", "planned"):
+    if state not in ACTIVE:
         raise RequestError(f"{folder.name}: is not running ({state})")
     control.request_stop(
         folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
@@ -144,6 +149,12 @@ def cancel(batch: str | None, *, now: bool) -> int:
     action = "abandons running exposures" if now else "finishes running exposures"
     Console().print(f"{folder.name}: {action}, and starts no further exposures", highlight=False)
     return 0
+
+
+def _print_choice(folder: BatchFolder) -> None:
+    """Print which batch a command without a name is about to change."""
+    text = f"batch {folder.name}, with products in {folder.output}"
+    Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
@@ -193,7 +204,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except LedgerError:
             forget_batch(folder)  # its output folder is gone
             continue
-        if state in ("running", "planned") or row.created > limit:
+        if state in ACTIVE or row.created > limit:
             if batches:
                 raise RequestError(f"{folder.name}: {state}; `calbatch cancel` it first")
             continue
