@@ -43,8 +43,20 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
     batch = register(BatchArguments(pipeline, inputs, **options))
     launch(batch)
-    print(batch.folder.name)  # noqa: T201 - for scripts
+    _print_submitted(batch.folder)
     return 0
+
+
+def _print_submitted(folder: BatchFolder) -> None:
+    """Print the name of a batch that continues in the background and, for people, what to type."""
+    print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+    text = (
+        "it continues in the background, and you can log out; next:\n"
+        f"  calbatch status {folder.name} --watch  # until it has ended\n"
+        f"  calbatch logs {folder.name} -f         # its events\n"
+        f"  calbatch cancel {folder.name}"
+    )
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def drive(output: str, name: str) -> int:
@@ -123,7 +135,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         from calbatch.cluster.batch.launching import launch
 
         launch(registered)
-        print(folder.name)  # noqa: T201
+        _print_submitted(folder)
         return 0
     result = drive_batch(registered, console, debug=debug)
     print_summary(result, Console())
