@@ -11,6 +11,14 @@ from typing import Any
 import click
 
 from calbatch import __version__
+from calbatch.cluster.cli.completion import (
+    PROGRAM,
+    SHELLS,
+    complete_batch,
+    complete_file,
+    complete_folder,
+    complete_pipeline,
+)
 from calbatch.cluster.cli.options import (
     PARAMETERS_HELP,
     BatchCommand,
@@ -64,7 +72,9 @@ def submit(ctx: click.Context, /, **options: Any) -> None:
 
 def batch_command(function: Callable[..., None]) -> click.Command:
     """Register a command whose first argument, after the context, is the name of a batch."""
-    argument = click.argument("batch", required=False, metavar="[BATCH]")
+    argument = click.argument(
+        "batch", required=False, metavar="[BATCH]", shell_complete=complete_batch
+    )
     return cli.command()(argument(click.pass_context(function)))
 
 
@@ -133,8 +143,8 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 
 
 @cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
-@click.argument("pipeline")
-@click.argument("folder", metavar="DIR")
+@click.argument("pipeline", shell_complete=complete_pipeline)
+@click.argument("folder", metavar="DIR", shell_complete=complete_folder)
 @click.option(
     "--settle",
     type=float,
@@ -164,7 +174,7 @@ def list_(ctx: click.Context) -> None:
 
 
 @cli.command()
-@click.argument("names", nargs=-1, metavar="[BATCH]...")
+@click.argument("names", nargs=-1, metavar="[BATCH]...", shell_complete=complete_batch)
 @click.option(
     "--older-than",
     type=float,
@@ -191,7 +201,7 @@ def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
 
 
 @cli.command()
-@click.argument("output", metavar="OUTPUT")
+@click.argument("output", metavar="OUTPUT", shell_complete=complete_folder)
 @click.pass_context
 def rebuild(ctx: click.Context, output: str) -> None:
     """Rebuild the damaged ledger of the folder OUTPUT.
@@ -239,11 +249,21 @@ def sites_() -> None:
 
 
 @cli.command(cls=ParameterCommand)
-@click.argument("pipeline")
-@click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
+@click.argument("pipeline", shell_complete=complete_pipeline)
+@click.option(
+    "--cfg",
+    "config",
+    metavar="FILE",
+    help="Parameters from a .cfg file.",
+    shell_complete=complete_file,
+)
 @click.option("--as-cfg", is_flag=True, help="Write a .cfg file to standard output.")
 @click.option(
-    "--for", "exposure", metavar="FILE", help="Include the parameters that CRDS has for this file."
+    "--for",
+    "exposure",
+    metavar="FILE",
+    help="Include the parameters that CRDS has for this file.",
+    shell_complete=complete_file,
 )
 @click.option(
     "--context",
@@ -259,7 +279,7 @@ def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("path", metavar="FILE")
+@click.argument("path", metavar="FILE", shell_complete=complete_file)
 @click.option("--meta", is_flag=True, help="Show all metadata that is set.")
 def inspect(path: str, meta: bool) -> None:
     """Show a file's model, arrays and metadata, without reading any pixel."""
@@ -269,7 +289,7 @@ def inspect(path: str, meta: bool) -> None:
 
 
 @cli.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR", shell_complete=complete_folder)
 @click.option("--preset", default="demo", show_default=True, help="Name of the set.")
 @click.option(
     "--exposures",
@@ -310,6 +330,18 @@ def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     ctx.exit(command.main(output, picture))
 
 
+@cli.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script with which a shell completes commands, pipelines, parameters and batches.
+
+    In bash: eval "$(calbatch completion bash)"
+    """
+    from calbatch.cluster.cli.completion import make_script
+
+    click.echo(make_script(shell))
+
+
 cli.add_command(refs)
 
 
@@ -321,7 +353,7 @@ def main() -> None:
     escape_python_messages()
     handle_interrupts()
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, prog_name=PROGRAM)
     except (click.exceptions.Abort, KeyboardInterrupt):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once

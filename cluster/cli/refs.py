@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from calbatch.cluster.cli.completion import complete_file, complete_pipeline
+
 _CONTEXT = click.option(
     "--context",
     metavar="PMAP",
@@ -23,7 +25,7 @@ def refs() -> None:
 
 
 @refs.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
 @_CONTEXT
 @_JSON_LINES
 @click.pass_context
@@ -35,11 +37,14 @@ def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_
 
 
 @refs.command()
-@click.argument("items", nargs=-1, metavar="[FILE]...")
+@click.argument("items", nargs=-1, metavar="[FILE]...", shell_complete=complete_file)
 @click.option("--files", is_flag=True, help="FILE are names of references or rules to fetch.")
 @_CONTEXT
 @click.option(
-    "--pipeline", metavar="NAME", help="Fetch only the types that this pipeline or step uses."
+    "--pipeline",
+    metavar="NAME",
+    help="Fetch only the types that this pipeline or step uses.",
+    shell_complete=complete_pipeline,
 )
 @click.option(
     "--instrument",
@@ -73,7 +78,7 @@ def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
 @refs.command()
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
 @_JSON_LINES
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
