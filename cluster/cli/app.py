@@ -11,18 +11,16 @@ from typing import Any
 import click
 
 from calbatch import __version__
+from calbatch.cluster.cli._small_commands import SMALL_COMMANDS
 from calbatch.cluster.cli.completion import (
     PROGRAM,
-    SHELLS,
     complete_batch,
-    complete_file,
     complete_folder,
     complete_pipeline,
 )
 from calbatch.cluster.cli.options import (
     PARAMETERS_HELP,
     BatchCommand,
-    ParameterCommand,
     add_input_arguments,
     retry_policy,
 )
@@ -225,70 +223,6 @@ def drive(ctx: click.Context, output: str, name: str) -> None:
 
 
 @cli.command()
-def steps() -> None:
-    """List the steps."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.steps()
-
-
-@cli.command()
-def pipelines() -> None:
-    """List the pipelines."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.pipelines()
-
-
-@cli.command("sites")
-def sites_() -> None:
-    """List the sites of dask's configuration, with all their options."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.sites()
-
-
-@cli.command(cls=ParameterCommand)
-@click.argument("pipeline", shell_complete=complete_pipeline)
-@click.option(
-    "--cfg",
-    "config",
-    metavar="FILE",
-    help="Parameters from a .cfg file.",
-    shell_complete=complete_file,
-)
-@click.option("--as-cfg", is_flag=True, help="Write a .cfg file to standard output.")
-@click.option(
-    "--for",
-    "exposure",
-    metavar="FILE",
-    help="Include the parameters that CRDS has for this file.",
-    shell_complete=complete_file,
-)
-@click.option(
-    "--context",
-    metavar="PMAP",
-    help="CRDS context; the environment's CRDS_CONTEXT by default.",
-)
-@click.pass_context
-def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
-    """Show all parameters of PIPELINE with their values, sources and meanings."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.params(pipeline, ctx.obj, **options)
-
-
-@cli.command()
-@click.argument("path", metavar="FILE", shell_complete=complete_file)
-@click.option("--meta", is_flag=True, help="Show all metadata that is set.")
-def inspect(path: str, meta: bool) -> None:
-    """Show a file's model, arrays and metadata, without reading any pixel."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.inspect(path, meta=meta)
-
-
-@cli.command()
 @click.argument("folder", metavar="DIR", shell_complete=complete_folder)
 @click.option("--preset", default="demo", show_default=True, help="Name of the set.")
 @click.option(
@@ -330,19 +264,8 @@ def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     ctx.exit(command.main(output, picture))
 
 
-@cli.command()
-@click.argument("shell", type=click.Choice(SHELLS))
-def completion(shell: str) -> None:
-    """Print the script with which a shell completes commands, pipelines, parameters and batches.
-
-    In bash: eval "$(calbatch completion bash)"
-    """
-    from calbatch.cluster.cli.completion import make_script
-
-    click.echo(make_script(shell))
-
-
-cli.add_command(refs)
+for small_command in (*SMALL_COMMANDS, refs):
+    cli.add_command(small_command)
 
 
 def main() -> None:
