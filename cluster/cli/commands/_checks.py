@@ -120,8 +120,9 @@ def check_references(output: str) -> Iterator[Finding]:
     try:
         details = listing.describe_client(Client())
     except CrdsError as error:
-        server = "export CRDS_SERVER_URL=https://jwst-crds.stsci.edu"
-        advice = f"export CRDS_PATH=DIR; {server}; then `calbatch refs info`"
+        folder = os.environ.get("CRDS_PATH") or "~/crds_cache"
+        server = os.environ.get("CRDS_SERVER_URL") or "https://jwst-crds.stsci.edu"
+        advice = f"mkdir -p {folder}; export CRDS_PATH={folder} CRDS_SERVER_URL={server}"
         yield Finding(check="cache", state=WRONG, text=str(error), advice=advice)
         return
     files = f"{format_count(details['files'], 'file')}, {megabytes(details['bytes'])}"

@@ -15,16 +15,13 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.cli.commands.exposure_list import print_exposures, short_reason
-from calbatch.cluster.display.progress import describe_left, format_time
+from calbatch.cluster.display.progress import RECENT, describe_left, format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import BatchRow, View
 from calbatch.cluster.ledger.records import FAILED, OPEN
-
-RECENT = 300.0
-"""Seconds over which the rate is averaged."""
 
 SHOWN = 3
 """Maximum number of waiting units to show, and of makers to name for each."""

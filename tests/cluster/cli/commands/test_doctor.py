@@ -49,7 +49,7 @@ def test_a_problem_has_its_remedy_below_it(monkeypatch):
     lines = said.out.splitlines()
     [number] = [n for n, line in enumerate(lines) if line.startswith("wrong")]
     assert lines[number].split()[1] == "cache"
-    assert "-> export CRDS_PATH=" in lines[number + 1]
+    assert "-> mkdir -p ~/crds_cache; export CRDS_PATH=" in lines[number + 1]
     assert lines[-1] == "1 problem, 0 warnings"
 
 
