@@ -12,31 +12,34 @@ from calbatch.cluster.cli.completion import (
     complete_folder,
     complete_pipeline,
 )
-from calbatch.cluster.cli.options import ParameterCommand
+from calbatch.cluster.cli.options import ParameterCommand, json_lines_option
 
 
 @click.command()
-def steps() -> None:
+@json_lines_option
+def steps(as_json: bool) -> None:
     """List the steps."""
     from calbatch.cluster.cli.commands import listings
 
-    listings.steps()
+    listings.steps(as_json=as_json)
 
 
 @click.command()
-def pipelines() -> None:
+@json_lines_option
+def pipelines(as_json: bool) -> None:
     """List the pipelines."""
     from calbatch.cluster.cli.commands import listings
 
-    listings.pipelines()
+    listings.pipelines(as_json=as_json)
 
 
 @click.command("sites")
-def sites_() -> None:
+@json_lines_option
+def sites_(as_json: bool) -> None:
     """List the sites of dask's configuration, with all their options."""
     from calbatch.cluster.cli.commands import listings
 
-    listings.sites()
+    listings.sites(as_json=as_json)
 
 
 @click.command(cls=ParameterCommand)
@@ -49,6 +52,7 @@ def sites_() -> None:
     shell_complete=complete_file,
 )
 @click.option("--as-cfg", is_flag=True, help="Write a .cfg file to standard output.")
+@json_lines_option
 @click.option(
     "--for",
     "exposure",
@@ -88,7 +92,7 @@ def inspect(path: str, meta: bool) -> None:
     help="Output folder to check; the working folder by default.",
     shell_complete=complete_folder,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@json_lines_option
 @click.pass_context
 def doctor(ctx: click.Context, output: str, as_json: bool) -> None:
     """Show whether batches can run here: what is wrong, and what to type.

@@ -22,6 +22,7 @@ from calbatch.cluster.cli.options import (
     PARAMETERS_HELP,
     BatchCommand,
     add_input_arguments,
+    json_lines_option,
     retry_policy,
 )
 from calbatch.cluster.cli.refs import refs
@@ -163,12 +164,13 @@ def watch(ctx: click.Context, /, **options: Any) -> None:
 
 
 @cli.command("list")
+@json_lines_option
 @click.pass_context
-def list_(ctx: click.Context) -> None:
+def list_(ctx: click.Context, as_json: bool) -> None:
     """List your batches."""
     from calbatch.cluster.cli.commands import batches
 
-    ctx.exit(batches.show())
+    ctx.exit(batches.show(as_json=as_json))
 
 
 @cli.command()

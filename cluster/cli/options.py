@@ -38,6 +38,11 @@ _COMPLETERS: Mapping[str, Completer] = {
 }
 """Completers of batch options."""
 
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+"""The option of commands that list something."""
+
 
 class ParameterCommand(click.Command):
     """A command that accepts the parameters of steps as options."""

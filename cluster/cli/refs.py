@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from calbatch.cluster.cli.completion import complete_file, complete_pipeline
+from calbatch.cluster.cli.options import json_lines_option
 
 _CONTEXT = click.option(
     "--context",
     metavar="PMAP",
     help="CRDS context; the environment's CRDS_CONTEXT by default.",
-)
-_JSON_LINES = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
 )
 
 
@@ -27,7 +25,7 @@ def refs() -> None:
 @refs.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
 @_CONTEXT
-@_JSON_LINES
+@json_lines_option
 @click.pass_context
 def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool) -> None:
     """Show the references that the rules choose for exposures."""
@@ -79,7 +77,7 @@ def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
-@_JSON_LINES
+@json_lines_option
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
     """Show the references of exposures that differ between two contexts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.default_batch import ACTIVE, find_to_cancel, find_to_resume
+from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
@@ -175,29 +176,47 @@ def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
     return liveness.batch_state(folder, row), row
 
 
-def show() -> int:
+def show(*, as_json: bool = False) -> int:
     """List a user's batches."""
+    records = _describe_batches()
+    if as_json:
+        print_json_lines(records)
+        return 0
     table = Table()
     for heading in ("batch", "state", "pipeline", "exposures"):
         table.add_column(heading, no_wrap=True, overflow="fold")
     table.add_column("output", overflow="fold")
-    for folder in find_registered():
-        try:
-            state, row = _state(folder)
-        except DamagedLedgerError:
-            table.add_row(folder.name, "damaged ledger", "?", "?", _output_cell(folder))
-            continue
-        except LedgerError:
-            continue
-        pipeline = Text(escape_text(row.pipeline))
-        table.add_row(folder.name, state, pipeline, str(row.total), _output_cell(folder))
+    for each in records:
+        cells = ("?" if value is None else escape_text(str(value)) for value in each.values())
+        table.add_row(*map(Text, cells))
     Console().print(table)
     return 0
 
 
-def _output_cell(folder: BatchFolder) -> Text:
-    """Return the name of a batch's output folder as a single line that is safe to print."""
-    return Text(escape_text(str(folder.output)))
+def _describe_batches() -> Iterator[dict[str, str | int | None]]:
+    """Yield a user's batches; of those in a damaged ledger, only the names are known."""
+    for folder in find_registered():
+        output = str(folder.output)
+        try:
+            state, row = _state(folder)
+        except DamagedLedgerError:
+            yield {
+                "batch": folder.name,
+                "state": "damaged ledger",
+                "pipeline": None,
+                "exposures": None,
+                "output": output,
+            }
+        except LedgerError:
+            continue
+        else:
+            yield {
+                "batch": folder.name,
+                "state": state,
+                "pipeline": row.pipeline,
+                "exposures": row.total,
+                "output": output,
+            }
 
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from rich.text import Text
 
 from calbatch.cluster.cli.commands._checks import OK, WARNING, WRONG, Finding, find_problems
+from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.models.errors import format_count
@@ -25,19 +25,19 @@ def main(output: str, *, as_json: bool) -> int:
     as_json : bool
         Print a JSON object for each finding.
     """
+    if as_json:
+        findings = list(find_problems(output))
+        print_json_lines(map(asdict, findings))
+        return 1 if any(finding.state == WRONG for finding in findings) else 0
     console = Console(soft_wrap=True, markup=False, highlight=False)
     states = []
     for finding in find_problems(output):
         states.append(finding.state)
-        if as_json:
-            print(json.dumps(asdict(finding)), flush=True)  # noqa: T201 - for programs
-        else:
-            console.print(_describe(finding))
-    if not as_json:
-        wrong, warnings = states.count(WRONG), states.count(WARNING)
-        found = f"{format_count(wrong, 'problem')}, {format_count(warnings, 'warning')}"
-        console.print("all is well" if wrong == warnings == 0 else found)
-    return 1 if WRONG in states else 0
+        console.print(_describe(finding))
+    wrong, warnings = states.count(WRONG), states.count(WARNING)
+    found = f"{format_count(wrong, 'problem')}, {format_count(warnings, 'warning')}"
+    console.print("all is well" if wrong == warnings == 0 else found)
+    return 1 if wrong else 0
 
 
 def _describe(finding: Finding) -> Text:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
+from calbatch.cluster.display.plain_lines import print_json_lines, print_lines
 from calbatch.cluster.display.progress import megabytes
 from calbatch.cluster.exposure.messages import escape_text
-from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import ExposureRow, View
 
 HEADINGS = ("number", "state", "tries", "seconds", "memory", "exposure", "reason")
 _TO_THE_RIGHT = frozenset({"number", "tries", "seconds", "memory"})
-_BLOCK = 1000
-"""Lines printed at once: a batch can have 100,000."""
 
 
-def print_exposures(folder: BatchFolder, console: Console, *, as_json: bool) -> None:
+def print_exposures(folder: BatchFolder, *, as_json: bool) -> None:
     """Print all exposures of a batch, each with its state, tries, seconds and memory.
 
     Parameters
     ----------
     folder : BatchFolder
         The batch's files.
-    console : Console
-        Prints them.
     as_json : bool
         Print a JSON object for each exposure instead.
     """
     with View(folder.state) as view:
         rows = view.exposures(view.batch(folder.name).id)
         if as_json:
-            lines = (json.dumps(_record(row)) for row in rows)
+            print_json_lines(map(_record, rows))
         else:
-            lines = _align([HEADINGS, *_cells(list(rows))])
-        _print_lines(lines, console)
+            print_lines(_align([HEADINGS, *_cells(list(rows))]))
 
 
 def short_reason(row: ExposureRow) -> str:
@@ -84,9 +77,3 @@ def _align(table: Sequence[Sequence[str]]) -> Iterator[str]:
     for cells in table:
         padded = (f"{c:{way}{w}}" for c, way, w in zip(cells, ways, widths, strict=True))
         yield "  ".join(padded).rstrip()
-
-
-def _print_lines(lines: Iterator[str], console: Console) -> None:
-    """Print lines as they are, in blocks, as long as anybody reads them."""
-    while not console.quiet and (block := list(islice(lines, _BLOCK))):
-        console.out("\n".join(block), highlight=False)

@@ -195,7 +195,7 @@ def status(batch: str | None, *, as_json: bool, watch: bool, exposures: bool = F
         return _follow(folder, console, _print_json).exit_status
     progress = read_status(folder)
     if exposures:
-        print_exposures(folder, console, as_json=as_json)
+        print_exposures(folder, as_json=as_json)
     elif as_json:
         _print_json(progress)
     else:

@@ -1,10 +1,12 @@
 """`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report` and `drive`."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
 
 import pytest
+from support.batches import calbatch
 from support.recorded import product, record_batch
 from support.waiting import now
 
@@ -238,6 +240,19 @@ def test_batches_are_listed_with_their_states(tmp_path, capsys):
             [damaged.name, "damaged ledger", "?", "?", str(tmp_path / "c")],
         ]
     )
+
+
+def test_batches_are_listed_for_programs(tmp_path):
+    first = record_batch(tmp_path / "a\x1b", [{}, {}], "failed")
+    damaged = record_batch(tmp_path / "b", [{}])
+    (damaged.state / NAME).write_bytes(b"no database")
+    found = [json.loads(line) for line in calbatch("list", "--json").out.splitlines()]
+    assert found == [
+        {"batch": first.name, "state": "failed", "pipeline": "jump", "exposures": 2,
+         "output": str(tmp_path / "a\x1b")},
+        {"batch": damaged.name, "state": "damaged ledger", "pipeline": None, "exposures": None,
+         "output": str(tmp_path / "b")},
+    ]  # fmt: skip
 
 
 def age(folder, days):
