@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -120,7 +121,8 @@ def check_references(output: str) -> Iterator[Finding]:
     try:
         details = listing.describe_client(Client())
     except CrdsError as error:
-        folder = os.environ.get("CRDS_PATH") or "~/crds_cache"
+        chosen = os.environ.get("CRDS_PATH")
+        folder = shlex.quote(chosen) if chosen else "~/crds_cache"
         server = os.environ.get("CRDS_SERVER_URL") or "https://jwst-crds.stsci.edu"
         advice = f"mkdir -p {folder}; export CRDS_PATH={folder} CRDS_SERVER_URL={server}"
         yield Finding(check="cache", state=WRONG, text=str(error), advice=advice)
@@ -196,6 +198,8 @@ def check_dashboard(output: str) -> Iterator[Finding]:
 
 def check_disks(output: str) -> Iterator[Finding]:
     """Yield whether products, records and temporary files can be written, and have space."""
+    import dask
+
     from calbatch.models.private import make_private_folder
 
     place = parse_place(output)
@@ -206,7 +210,8 @@ def check_disks(output: str) -> Iterator[Finding]:
         yield from _check_ledger(place)
     make_private_folder(registry(), "export CALBATCH_STATE_DIR=DIR")
     yield _check_disk("records", registry(), "export CALBATCH_STATE_DIR=DIR")
-    yield _check_disk("temporary", Path(tempfile.gettempdir()), "export TMPDIR=DIR")
+    folder = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
+    yield _check_disk("temporary", Path(folder).absolute(), "export TMPDIR=DIR")
 
 
 def _check_disk(check: str, folder: Path, advice: str) -> Finding:
@@ -241,7 +246,7 @@ def _check_ledger(output: Path) -> Iterator[Finding]:
         yield Finding(check="ledger", state=WRONG, text=str(error), advice=advice)
         return
     if problems:
-        advice = f"calbatch rebuild {output}"
+        advice = f"calbatch rebuild {shlex.quote(str(output))}"
         yield Finding(check="ledger", state=WRONG, text="; ".join(problems), advice=advice)
     else:
         yield Finding(check="ledger", state=OK, text=f"{path}: {count}, intact")

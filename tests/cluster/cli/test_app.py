@@ -265,6 +265,6 @@ def test_the_page_tells_of_no_option_that_there_is_not():
 
 
 def test_errors_of_ours_are_not_hidden(monkeypatch):
-    monkeypatch.setattr("calbatch.cluster.cli.commands.listings.steps", lambda: 1 / 0)
+    monkeypatch.setattr("calbatch.cluster.cli.commands.listings.steps", lambda **how: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         calbatch("steps")
