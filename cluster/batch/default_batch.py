@@ -102,17 +102,23 @@ def _find_only(
 ) -> BatchFolder:
     """Return the only candidate that is in one of some states, which the adjective describes."""
     found: list[tuple[BatchFolder, str]] = []
+    damage: DamagedLedgerError | None = None
     for folder in candidates:
         try:
             with View(folder.state) as view:
                 row = view.batch(folder.name)
-        except LedgerError:  # pruned, or damaged, which `calbatch list` reports
+        except DamagedLedgerError as error:
+            damage = error
+            continue
+        except LedgerError:  # pruned
             continue
         state = batch_state(folder, row)
         if state in states:
             found.append((folder, state))
     if len(found) == 1:
         return found[0][0]
+    if not found and damage is not None:  # it says how to repair the ledger
+        raise damage
     if not found:
         raise RequestError(
             f"none of your batches is {adjective}; name a batch, or its output folder, as shown by "

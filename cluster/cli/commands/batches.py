@@ -96,7 +96,7 @@ def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    console = Console(width=120)
+    console = Console()
     result = drive_batch(resume_batch(folder, hold=True), console)
     print_summary(result, console)
     return result.exit_status

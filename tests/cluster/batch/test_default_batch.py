@@ -117,9 +117,13 @@ def test_many_candidates_are_cut_short(tmp_path):
     assert lines[-1].strip() == "and 2 older ones"
 
 
-def test_damaged_ledgers_elsewhere_are_no_candidates(tmp_path, monkeypatch):
+def test_damaged_ledgers_elsewhere_are_reported_only_if_there_is_no_candidate(
+    tmp_path, monkeypatch
+):
     damaged = record_batch(tmp_path / "a", [{}], "interrupted")
     (damaged.state / NAME).write_bytes(b"no database")
+    with pytest.raises(DamagedLedgerError, match=f"calbatch rebuild {tmp_path / 'a'}"):
+        find_to_resume(None)
     folder = record_batch(tmp_path / "b", [{}], "interrupted")
     assert find_to_resume(None) == folder
     monkeypatch.chdir(tmp_path / "a")
