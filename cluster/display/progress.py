@@ -11,6 +11,7 @@ from operator import itemgetter
 from rich.console import Console
 from rich.text import Text
 
+from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
 
@@ -23,11 +24,6 @@ PLAIN_EVERY = 10.0
 ELAPSED_WIDTH = 12
 """Columns for the time elapsed, and between the columns."""
 
-DAY = 86400.0
-
-
-RECENT = 300.0
-"""Seconds over which the rate is measured."""
 
 FEWEST = 20
 """Number of exposures over which it is measured at least, once there are as many."""
@@ -111,36 +107,6 @@ class MemoryUse:
         where = f" in {count} processes" if count > 1 else ""
         peaks = list(self.by_process.values())  # at once: a live bar is drawn by another thread
         return f"{megabytes(sum(peaks))}{where}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as h:mm:ss, or with one decimal below a minute."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def describe_left(seconds: float) -> str:
-    """Return a time left in words: as a duration, in days beyond two, and never beyond 100."""
-    if seconds < 2 * DAY:
-        return f"{duration(seconds)} left"
-    if seconds < 100 * DAY:
-        return f"{seconds / DAY:.1f} days left"
-    return "more than 100 days left"
-
-
-def format_time(seconds: float | None = None) -> str:
-    """Return a time, in seconds since 1970, as local date and time; now by default."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def megabytes(count: float) -> str:
-    """Return bytes as MB, with a decimal if few, or as GB if many."""
-    if count >= 1e10:
-        return f"{count / 1e9:.1f} GB"
-    return f"{count / 1e6:.{int(count < 1e7)}f} MB"
 
 
 class ProgressDisplay:

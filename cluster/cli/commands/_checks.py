@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from calbatch import __version__
-from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.driver.room import ROOM_LEFT
 from calbatch.cluster.errors import RequestError, is_expected
 from calbatch.cluster.folder import registry, state_of

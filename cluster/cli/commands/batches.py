@@ -13,7 +13,7 @@ from rich.text import Text
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.default_batch import ACTIVE, find_to_cancel, find_to_resume
 from calbatch.cluster.display.plain_lines import print_json_lines
-from calbatch.cluster.display.progress import DAY
+from calbatch.cluster.display.quantities import DAY
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text

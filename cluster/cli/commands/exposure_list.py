@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from calbatch.cluster.display.plain_lines import print_json_lines, print_lines
-from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import ExposureRow, View

@@ -12,7 +12,7 @@ from rich.table import Table
 from calbatch.calibrate import pars
 from calbatch.cluster.display.fetch_progress import print_missing, show_fetch_progress
 from calbatch.cluster.display.plain_lines import print_json_lines
-from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import find_exposures

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.cli.commands.exposure_list import print_exposures, short_reason
-from calbatch.cluster.display.progress import RECENT, describe_left, format_time
+from calbatch.cluster.display.quantities import RECENT, describe_left, format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console

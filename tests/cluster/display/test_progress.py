@@ -12,14 +12,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.display import progress
-from calbatch.cluster.display.progress import (
-    BatchTally,
-    MemoryUse,
-    describe_left,
-    duration,
-    megabytes,
-    show_progress,
-)
+from calbatch.cluster.display.progress import BatchTally, MemoryUse, show_progress
 from calbatch.cluster.driver.recording import Attempt, Recorder
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder, make_batch_name
@@ -45,27 +38,6 @@ def failed(number):
 
 def plain():
     return Console(file=io.StringIO(), width=200)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (59.94, "59.9 s"),
-        (59.96, "0:01:00"),
-        (3661.4, "1:01:01"),
-        (360000, "100:00:00"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0.0 MB"), (9.4e6, "9.4 MB"), (12.3e6, "12 MB"), (12.3e9, "12.3 GB")]
-)
-def test_amounts(count, text):
-    assert megabytes(count) == text
 
 
 def test_memory_is_the_sum_of_every_processs_peak():
@@ -149,19 +121,6 @@ def test_exposures_that_were_done_earlier_have_no_rate(clock):
     everything = BatchTally(1)
     everything.add(done(0, kept=True))
     assert everything.left is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (30, "30.0 s left"),
-        (3600 * 47, "47:00:00 left"),
-        (3600 * 60, "2.5 days left"),
-        (1e12, "more than 100 days left"),
-    ],
-)
-def test_no_time_left_is_absurd(seconds, text):
-    assert describe_left(seconds) == text
 
 
 PARTS = ["3/9 done", "0 failed", "1 of them earlier", "6 per minute", "0:01:00 left"]
