@@ -115,7 +115,11 @@ def logs(
 @batch_command
 @click.option("--now", is_flag=True, help="Abandon running exposures, too.")
 def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
-    """Stop a batch: start no further exposures, and finish those that are running."""
+    """Stop a batch: start no further exposures, and finish those that are running.
+
+    Without BATCH, the one that is running in the working folder or, if that has no batches, your
+    only one that is running.
+    """
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.cancel(batch, now=now))
@@ -125,7 +129,11 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
 @click.option("--detach", is_flag=True, help="Run in the background.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
-    """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
+    """Calibrate the exposures of a batch that are waiting, failed or quarantined.
+
+    Without BATCH, the latest one of the working folder or, if that has no batches, your only one
+    that is unfinished.
+    """
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.resume(batch, detach=detach, debug=debug))
