@@ -105,7 +105,8 @@ def logs(
 ) -> None:
     """Show the events of a batch, or of one exposure.
 
-    EXPOSURE is the name of its file, or a part of the name that no other exposure has.
+    EXPOSURE is the name of its file, or a part of the name that no other exposure has. Without
+    BATCH, it is one of the latest batch.
     """
     from calbatch.cluster.cli.commands import logs as command
 
