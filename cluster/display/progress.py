@@ -79,7 +79,8 @@ class BatchTally:
             parts.append((f"{self.kept} of them earlier", 4))
         left = self.left
         if left is not None:
-            parts += [(f"{self.rate:.3g} per minute", 3), (describe_left(left), 2)]
+            parts.append((f"{self.rate:.3g} per minute", 3))
+            parts += [(describe_left(left), 2)] if self.ended < self.total else []
         self.memory.add(peak_memory())
         parts.append((f"peak memory {self.memory}", 5))
         while width is not None and len(parts) > 1 and len(_join(parts)) > width:

@@ -59,6 +59,10 @@ def test_a_tally_counts_and_foresees(monkeypatch):
     assert tally.rate == pytest.approx(4)
     assert tally.left == pytest.approx(30)
     assert re.match(r"1/4 done, 1 failed, 4 per minute, 30\.0 s left, peak memory ", tally.line())
+    tally.add(done(2))
+    tally.add(done(3))
+    assert "per minute" in tally.line()
+    assert "left" not in tally.line()
 
 
 @pytest.fixture
