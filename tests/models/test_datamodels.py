@@ -50,7 +50,12 @@ def write(path, ndim=2, name="SCI", dtype="f4", **cards):
     [
         ({"DATAMODL": "CubeModel"}, 3, datamodels.CubeModel),
         ({"DATAMODL": "IFUImageModel"}, 2, datamodels.IFUImageModel),
-        ({"DATAMODL": "SlitModel"}, 2, datamodels.ImageModel),
+        ({"DATAMODL": "SlitModel"}, 2, datamodels.SlitModel),
+        ({"DATAMODL": "UnknownModel"}, 2, datamodels.ImageModel),
+        ({"REFTYPE": "AREA"}, 2, datamodels.PixelAreaModel),
+        ({"REFTYPE": "BKG"}, 2, datamodels.WfssBkgModel),
+        ({"REFTYPE": "BKG"}, 3, datamodels.SossBkgModel),
+        ({"REFTYPE": "DARK"}, 4, datamodels.DarkMIRIModel),
         ({"REFTYPE": "GAIN"}, 2, datamodels.GainModel),
         ({"REFTYPE": "READNOISE", "DATAMODL": "GainModel"}, 2, datamodels.GainModel),
         ({}, 4, datamodels.RampModel),

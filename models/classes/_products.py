@@ -1,0 +1,126 @@
+"""Model classes of products: exposures, and what steps make of them."""
+
+from __future__ import annotations
+
+from calbatch.models.model import DataModel
+
+__all__ = [
+    "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "ImageModel",
+    "Level1bModel", "OpenWindowsModel", "OutlierIFUOutputModel", "QuadModel",
+    "RampFitOutputModel", "RampModel", "SegmentationMapModel", "SlitDataModel", "SlitModel",
+    "SossExtractModel", "SossWaveGridModel", "SuperstripeRampModel", "TrapsFilledModel",
+]  # fmt: skip
+
+
+class Level1bModel(DataModel):
+    """A raw exposure: uncalibrated ramps, (integrations, groups, rows, columns)."""
+
+    schema_url = "level1b.schema.yaml"
+
+
+class RampModel(DataModel):
+    """Ramps under calibration, with the DQ of pixels and of groups."""
+
+    schema_url = "ramp.schema.yaml"
+
+
+class SuperstripeRampModel(DataModel):
+    """Ramps of superstripe readout before refpix; PIXELDQ has a plane for each stripe."""
+
+    schema_url = "superstripe_ramp.schema.yaml"
+
+
+class ImageModel(DataModel):
+    """An image, (rows, columns), with errors, variances and DQ."""
+
+    schema_url = "image.schema.yaml"
+
+
+class IFUImageModel(DataModel):
+    """An image of the slices of an integral-field unit."""
+
+    schema_url = "ifuimage.schema.yaml"
+
+
+class CubeModel(DataModel):
+    """One image per integration, (integrations, rows, columns), with their times."""
+
+    schema_url = "cube.schema.yaml"
+
+
+class RampFitOutputModel(DataModel):
+    """The optional results of ramp fitting, for each segment of a ramp."""
+
+    schema_url = "rampfitoutput.schema.yaml"
+
+
+class OpenWindowsModel(DataModel):
+    """The end of each pixel's persistence window, in seconds since 1970; 0 without a window."""
+
+    schema_url = "openwindows.schema.yaml"
+
+
+class GuiderRawModel(DataModel):
+    """Counts (DN) of a guide-star exposure, with the flags of its pixels and the guider's tables.
+
+    ``data`` is (integrations, groups, rows, columns), ``dq`` (rows, columns).
+    """
+
+    schema_url = "guider_raw.schema.yaml"
+
+
+class GuiderCalModel(DataModel):
+    """Count rates (DN/s) of a guide-star exposure, with the guider's tables.
+
+    ``data`` and ``err`` are (integrations, rows, columns), ``dq`` (rows, columns).
+    """
+
+    schema_url = "guider_cal.schema.yaml"
+
+
+class QuadModel(DataModel):
+    """Frames along two further axes, such as integrations and groups."""
+
+    schema_url = "quad.schema.yaml"
+
+
+class SegmentationMapModel(DataModel):
+    """The number of the source to which each pixel belongs; 0 is the sky."""
+
+    schema_url = "segmap.schema.yaml"
+
+
+class SlitDataModel(DataModel):
+    """Pixels of one slit, with no metadata of the exposure."""
+
+    schema_url = "slitdata.schema.yaml"
+
+
+class SlitModel(DataModel):
+    """Pixels of one slit of an exposure: a spectrum in two dimensions, or one per integration."""
+
+    schema_url = "slit.schema.yaml"
+
+
+class SossExtractModel(DataModel):
+    """Models of the traces and apertures of NIRISS SOSS, for each order."""
+
+    schema_url = "sossextractmodel.schema.yaml"
+
+
+class SossWaveGridModel(DataModel):
+    """The wavelengths at which NIRISS SOSS spectra are extracted, in micrometers."""
+
+    schema_url = "sosswavegrid.schema.yaml"
+
+
+class TrapsFilledModel(DataModel):
+    """Numbers of filled traps, (kinds, rows, columns)."""
+
+    schema_url = "trapsfilled.schema.yaml"
+
+
+class OutlierIFUOutputModel(DataModel):
+    """Intermediate results of outlier detection in integral-field exposures."""
+
+    schema_url = "outlierifuoutput.schema.yaml"

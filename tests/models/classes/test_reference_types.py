@@ -1,0 +1,59 @@
+"""The model classes of reference types, and their choice by the contents of a file."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models import datamodels
+from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
+from calbatch.models.errors import FileError
+from calbatch.models.fits.layout import read_layout
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a reference file of a SCI array of some dimensions."""
+
+    def write(reference_type, ndim):
+        primary = fits.PrimaryHDU()
+        primary.header["REFTYPE"] = reference_type.upper()
+        science = fits.ImageHDU(np.zeros((2, 3, 4, 5)[4 - ndim :], "f4"), name="SCI")
+        fits.HDUList([primary, science]).writeto(tmp_path / "reference.fits")
+        return tmp_path / "reference.fits"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("reference_type", "ndim", "expected"),
+    [
+        ("dark", 3, "DarkModel"),
+        ("dark", 4, "DarkMIRIModel"),
+        ("bkg", 2, "WfssBkgModel"),
+        ("bkg", 3, "SossBkgModel"),
+    ],
+)
+def test_the_contents_choose_one_of_several_classes(write, reference_type, ndim, expected):
+    path = write(reference_type, ndim)
+    assert type(datamodels.open(path)).__name__ == expected
+    assert type(datamodels.open_reference(reference_type, path)).__name__ == expected
+
+
+def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
+    with pytest.raises(FileError, match=r"SCI must have 3 dimensions, found \(4, 5\)"):
+        datamodels.open(write("dark", 2))
+
+
+def test_a_type_with_one_class_needs_no_layout():
+    assert choose_reference_class("gain", None) is datamodels.GainModel
+
+
+def test_other_types_have_no_class(write):
+    path = write("unknown", 2)
+    assert choose_reference_class("unknown", lambda: read_layout(path)) is None
+    assert type(datamodels.open(path)) is datamodels.ImageModel
+
+
+def test_every_class_is_exported():
+    classes = {cls.__name__ for known in REFERENCES.values() for cls in known}
+    assert classes <= set(datamodels.__all__)
