@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.classes import _products, _references
+from calbatch.models.classes import _products, _reference_tables, _references
 
 # Each class is listed once, in the __all__ of its module.
 from calbatch.models.classes._products import *  # noqa: F403
@@ -29,6 +29,7 @@ from calbatch.models.classes._products import (
     RampModel,
     SuperstripeRampModel,
 )
+from calbatch.models.classes._reference_tables import *  # noqa: F403
 from calbatch.models.classes._references import *  # noqa: F403
 from calbatch.models.classes._references import ReferenceFileModel
 from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
@@ -46,10 +47,11 @@ from calbatch.models.storage.stamps import Stamp
 __all__ = ["DataModel", "open", "open_reference"]
 __all__ += _products.__all__
 __all__ += _references.__all__
+__all__ += _reference_tables.__all__
 
 _BY_NAME: dict[str, type[DataModel]] = {
     name: getattr(module, name)
-    for module in (_products, _references)
+    for module in (_products, _references, _reference_tables)
     for name in module.__all__
     if name != "ReferenceFileModel"
 }

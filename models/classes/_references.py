@@ -1,6 +1,8 @@
-"""The models of reference files."""
+"""Model classes of reference files that hold arrays."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from calbatch.models.model import DataModel
 
@@ -20,6 +22,8 @@ class ReferenceFileModel(DataModel):
     """A reference file."""
 
     schema_url = "reference.schema.yaml"
+    instrument: ClassVar[str | None] = None
+    """The instrument whose files have the class; None for any."""
 
 
 class DarkModel(ReferenceFileModel):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from calbatch.models.classes import _reference_tables as tables
 from calbatch.models.classes import _references as references
 from calbatch.models.classes._references import ReferenceFileModel
 from calbatch.models.fits.layout import Hdu, Layout
 from calbatch.models.schema.spec import FieldSpec, load_schema
 
 REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
-    "area": (references.PixelAreaModel,),
+    "apcorr": (
+        tables.FgsImgApcorrModel, tables.MirImgApcorrModel, tables.MirLrsApcorrModel,
+        tables.NisImgApcorrModel, tables.NisWfssApcorrModel, tables.NrcImgApcorrModel,
+        tables.NrcWfssApcorrModel, tables.NrsFsApcorrModel, tables.NrsMosApcorrModel,
+    ),
+    "area": (
+        references.PixelAreaModel, tables.NirspecSlitAreaModel, tables.NirspecMosAreaModel,
+        tables.NirspecIfuAreaModel,
+    ),
     "barshadow": (references.BarshadowModel,),
     "bkg": (references.WfssBkgModel, references.SossBkgModel),
     "dark": (references.DarkModel, references.DarkMIRIModel),
@@ -23,6 +32,12 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     "mask": (references.MaskModel,),
     "nrm": (references.NRMModel,),
     "persat": (references.PersistenceSatModel,),
+    "photom": (
+        tables.FgsImgPhotomModel, tables.MirImgPhotomModel, tables.MirLrsPhotomModel,
+        tables.MirWfssPhotomModel, tables.NisImgPhotomModel, tables.NisSossPhotomModel,
+        tables.NisWfssPhotomModel, tables.NrcImgPhotomModel, tables.NrcWfssPhotomModel,
+        tables.NrsFsPhotomModel, tables.NrsMosPhotomModel,
+    ),
     "pictureframe": (references.PictureFrameModel,),
     "psfmask": (references.PsfMaskModel,),
     "readnoise": (references.ReadnoiseModel,),
@@ -35,7 +50,7 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     "superbias": (references.SuperBiasModel,),
     "trapdensity": (references.TrapDensityModel,),
     "wfssbkg": (references.WfssBkgModel,),
-}
+}  # fmt: skip
 """Model classes by CRDS reference type; of several, the contents of the file choose one."""
 
 
@@ -54,14 +69,18 @@ def choose_reference_class(
     Returns
     -------
     class or None
-        The first class whose required arrays the file has. If it has those of none, the first
-        class, with which opening the file states what is missing.
+        The class, among those of the file's INSTRUME, whose required arrays and whose tables the
+        file has; of several, the one with the most columns. If it has those of none, a class with
+        which opening the file states what is missing.
     """
     classes = REFERENCES.get(reference_type, ())
     if len(classes) < 2:
         return classes[0] if classes else None
     layout = read_layout()
-    return next((cls for cls in classes if _has_contents(layout, cls)), classes[0])
+    instrument = layout.hdus[0].header.get("INSTRUME")
+    own = [cls for cls in classes if cls.instrument in (None, instrument)] or classes
+    fitting = [cls for cls in own if _has_contents(layout, cls)]
+    return max(fitting, key=_column_count, default=own[0])
 
 
 def _has_contents(layout: Layout, cls: type[ReferenceFileModel]) -> bool:
@@ -74,4 +93,17 @@ def _has_contents(layout: Layout, cls: type[ReferenceFileModel]) -> bool:
 def _is_as_specified(hdu: Hdu | None, spec: FieldSpec) -> bool:
     if hdu is None or spec.is_table != (hdu.kind == "table"):
         return False
-    return spec.is_table or spec.ndim in (None, len(hdu.shape))
+    if spec.columns is None:
+        return spec.ndim in (None, len(hdu.shape))
+    return {column.name.lower() for column in spec.columns} <= _column_names(hdu)
+
+
+def _column_names(table: Hdu) -> set[str]:
+    cards = table.keywords
+    count = cards.integer("TFIELDS")
+    return {cards.text(f"TTYPE{n}").strip().lower() for n in range(1, count + 1)}
+
+
+def _column_count(cls: type[ReferenceFileModel]) -> int:
+    fields = load_schema(cls.schema_url).fields.values()
+    return sum(len(spec.columns) for spec in fields if spec.columns is not None)

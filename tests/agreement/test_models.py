@@ -26,7 +26,8 @@ OTHERS = {
 }
 """Classes that are not compared here, and why."""
 SAMPLE = {
-    "BarshadowModel", "LastFrameModel", "NRMModel", "RSCDModel", "SlitModel", "SossWaveGridModel",
+    "BarshadowModel", "LastFrameModel", "NRMModel", "NrsFsApcorrModel", "RSCDModel", "SlitModel",
+    "SossWaveGridModel",
 }  # fmt: skip
 """Classes in the default run: each further kind of content that a class may have."""
 CONSISTENT = {"SuperstripeRampModel": {"meta.subarray.num_superstripe": 2}}
@@ -103,7 +104,7 @@ def random_value(rng, spec):
     if spec.enum:
         return spec.enum[rng.integers(len(spec.enum))]
     match spec.type:
-        case "string" if spec.pattern is None:
+        case "string" | None if spec.pattern is None:
             return f"TEXT {rng.integers(1000)}"
         case "integer":
             return int(rng.integers(1, 100))

@@ -9,6 +9,10 @@ from calbatch.models.classes.reference_types import REFERENCES, choose_reference
 from calbatch.models.errors import FileError
 from calbatch.models.fits.layout import read_layout
 
+SEVERAL = [(kind, cls) for kind, known in REFERENCES.items() if len(known) > 1 for cls in known]
+INDISTINCT = {datamodels.MirWfssPhotomModel: datamodels.MirLrsPhotomModel}
+"""Classes with the same tables as another one."""
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -37,6 +41,23 @@ def test_the_contents_choose_one_of_several_classes(write, reference_type, ndim,
     path = write(reference_type, ndim)
     assert type(datamodels.open(path)).__name__ == expected
     assert type(datamodels.open_reference(reference_type, path)).__name__ == expected
+
+
+@pytest.mark.parametrize(("reference_type", "cls"), SEVERAL)
+def test_instrument_and_columns_choose_the_class_of_a_file_without_its_name(
+    tmp_path, reference_type, cls
+):
+    model = cls()
+    for spec in model.schema.fields.values():
+        if spec.is_table:
+            setattr(model, spec.name, np.zeros(1, spec.dtype))
+        else:
+            setattr(model, spec.name, np.zeros((2, 3, 4, 5)[4 - (spec.ndim or 2) :], spec.dtype))
+    model.meta.instrument.name = cls.instrument
+    model.meta.reftype = reference_type
+    path = model.save(tmp_path / "reference.fits", fsync=False)
+    fits.delval(path, "DATAMODL")
+    assert type(datamodels.open(path)) is INDISTINCT.get(cls, cls)
 
 
 def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
