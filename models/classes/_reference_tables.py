@@ -5,12 +5,15 @@ from __future__ import annotations
 from calbatch.models.classes._references import ReferenceFileModel
 
 __all__ = [
-    "FgsImgApcorrModel", "FgsImgPhotomModel", "MirImgApcorrModel", "MirImgPhotomModel",
-    "MirLrsApcorrModel", "MirLrsPhotomModel", "MirWfssPhotomModel", "NirspecIfuAreaModel",
-    "NirspecMosAreaModel", "NirspecSlitAreaModel", "NisImgApcorrModel", "NisImgPhotomModel",
-    "NisSossPhotomModel", "NisWfssApcorrModel", "NisWfssPhotomModel", "NrcImgApcorrModel",
-    "NrcImgPhotomModel", "NrcWfssApcorrModel", "NrcWfssPhotomModel", "NrsFsApcorrModel",
-    "NrsFsPhotomModel", "NrsMosApcorrModel", "NrsMosPhotomModel",
+    "FgsImgApcorrModel", "FgsImgPhotomModel", "FringeFreqModel", "IRS2Model", "MirImgApcorrModel",
+    "MirImgPhotomModel", "MirLrsApcorrModel", "MirLrsPathlossModel", "MirLrsPhotomModel",
+    "MirMrsPhotomModel", "MirMrsPtCorrModel", "MirMrsXArtCorrModel", "MirWfssPhotomModel",
+    "MiriIFUCubeParsModel", "MiriLRSSpecwcsModel", "MiriResolutionModel", "NirspecFlatModel",
+    "NirspecIFUCubeParsModel", "NirspecIfuAreaModel", "NirspecMosAreaModel", "NirspecSlitAreaModel",
+    "NisImgApcorrModel", "NisImgPhotomModel", "NisSossPhotomModel", "NisWfssApcorrModel",
+    "NisWfssPhotomModel", "NrcImgApcorrModel", "NrcImgPhotomModel", "NrcWfssApcorrModel",
+    "NrcWfssPhotomModel", "NrsFsApcorrModel", "NrsFsPhotomModel", "NrsMosApcorrModel",
+    "NrsMosPhotomModel", "SpecTraceSingleModel", "ThroughputModel", "TrapParsModel",
 ]  # fmt: skip
 
 
@@ -173,3 +176,99 @@ class NirspecIfuAreaModel(ReferenceFileModel):
 
     schema_url = "nirspec_area_ifu.schema.yaml"
     instrument = "NIRSPEC"
+
+
+class FringeFreqModel(ReferenceFileModel):
+    """Frequencies of the residual fringes of the MIRI MRS."""
+
+    schema_url = "fringefreq.schema.yaml"
+    instrument = "MIRI"
+
+
+class IRS2Model(ReferenceFileModel):
+    """Weights of the reference pixels in IRS2 readout of NIRSpec."""
+
+    schema_url = "irs2.schema.yaml"
+    instrument = "NIRSPEC"
+
+
+class MirLrsPathlossModel(ReferenceFileModel):
+    """Path losses at the slit of the MIRI LRS."""
+
+    schema_url = "mirlrs_pathloss.schema.yaml"
+    instrument = "MIRI"
+
+
+class MirMrsPhotomModel(ReferenceFileModel):
+    """Flux calibration of the MIRI MRS, (rows, columns), and its change with time."""
+
+    schema_url = "mirmrs_photom.schema.yaml"
+    instrument = "MIRI"
+
+
+class MirMrsPtCorrModel(ReferenceFileModel):
+    """Corrections of MIRI MRS spectra for point sources."""
+
+    schema_url = "mrsptcorr.schema.yaml"
+    instrument = "MIRI"
+
+
+class MirMrsXArtCorrModel(ReferenceFileModel):
+    """Cross artifacts of the MIRI MRS."""
+
+    schema_url = "mrsxartcorr.schema.yaml"
+    instrument = "MIRI"
+
+
+class MiriIFUCubeParsModel(ReferenceFileModel):
+    """Parameters of the cubes of the MIRI MRS."""
+
+    schema_url = "miri_ifucubepars.schema.yaml"
+    instrument = "MIRI"
+
+
+class MiriLRSSpecwcsModel(ReferenceFileModel):
+    """Positions and wavelengths of the spectra of the MIRI LRS."""
+
+    schema_url = "specwcs_miri_lrs.schema.yaml"
+    instrument = "MIRI"
+
+
+class MiriResolutionModel(ReferenceFileModel):
+    """Spectral resolution of the MIRI MRS, and sizes of its PSF."""
+
+    schema_url = "miri_resolution.schema.yaml"
+    instrument = "MIRI"
+
+
+class NirspecFlatModel(ReferenceFileModel):
+    """A flat field of NIRSpec: images at some wavelengths, and the fast variation."""
+
+    schema_url = "nirspec_flat.schema.yaml"
+    instrument = "NIRSPEC"
+
+
+class NirspecIFUCubeParsModel(ReferenceFileModel):
+    """Parameters of the cubes of the NIRSpec IFU."""
+
+    schema_url = "nirspec_ifucubepars.schema.yaml"
+    instrument = "NIRSPEC"
+
+
+class SpecTraceSingleModel(ReferenceFileModel):
+    """The trace of one order of NIRISS SOSS."""
+
+    schema_url = "spectracesingle.schema.yaml"
+    instrument = "NIRISS"
+
+
+class ThroughputModel(ReferenceFileModel):
+    """Throughput of a filter."""
+
+    schema_url = "throughput.schema.yaml"
+
+
+class TrapParsModel(ReferenceFileModel):
+    """Parameters of the traps that cause persistence."""
+
+    schema_url = "trappars.schema.yaml"

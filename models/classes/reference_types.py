@@ -22,33 +22,42 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     ),
     "barshadow": (references.BarshadowModel,),
     "bkg": (references.WfssBkgModel, references.SossBkgModel),
+    "cubepar": (tables.MiriIFUCubeParsModel, tables.NirspecIFUCubeParsModel),
     "dark": (references.DarkModel, references.DarkMIRIModel),
     "flat": (references.FlatModel,),
     "fringe": (references.FringeModel,),
+    "fringefreq": (tables.FringeFreqModel,),
     "gain": (references.GainModel,),
     "ipc": (references.IPCModel,),
     "lastframe": (references.LastFrameModel,),
     "linearity": (references.LinearityModel,),
     "mask": (references.MaskModel,),
+    "mrsptcorr": (tables.MirMrsPtCorrModel,),
+    "mrsxartcorr": (tables.MirMrsXArtCorrModel,),
     "nrm": (references.NRMModel,),
+    "pathloss": (tables.MirLrsPathlossModel,),
     "persat": (references.PersistenceSatModel,),
     "photom": (
         tables.FgsImgPhotomModel, tables.MirImgPhotomModel, tables.MirLrsPhotomModel,
-        tables.MirWfssPhotomModel, tables.NisImgPhotomModel, tables.NisSossPhotomModel,
-        tables.NisWfssPhotomModel, tables.NrcImgPhotomModel, tables.NrcWfssPhotomModel,
-        tables.NrsFsPhotomModel, tables.NrsMosPhotomModel,
+        tables.MirWfssPhotomModel, tables.MirMrsPhotomModel, tables.NisImgPhotomModel,
+        tables.NisSossPhotomModel, tables.NisWfssPhotomModel, tables.NrcImgPhotomModel,
+        tables.NrcWfssPhotomModel, tables.NrsFsPhotomModel, tables.NrsMosPhotomModel,
     ),
     "pictureframe": (references.PictureFrameModel,),
     "psfmask": (references.PsfMaskModel,),
     "readnoise": (references.ReadnoiseModel,),
+    "refpix": (tables.IRS2Model,),
     "reset": (references.ResetModel,),
-    "resol": (references.ResolutionModel,),
+    "resol": (references.ResolutionModel, tables.MiriResolutionModel),
     "rscd": (references.RSCDModel,),
     "saturation": (references.SaturationModel,),
     "speckernel": (references.SpecKernelModel,),
+    "specwcs": (tables.MiriLRSSpecwcsModel,),
     "straymask": (references.StrayLightModel,),
     "superbias": (references.SuperBiasModel,),
+    "throughput": (tables.ThroughputModel,),
     "trapdensity": (references.TrapDensityModel,),
+    "trappars": (tables.TrapParsModel,),
     "wfssbkg": (references.WfssBkgModel,),
 }  # fmt: skip
 """Model classes by CRDS reference type; of several, the contents of the file choose one."""
@@ -57,14 +66,14 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
 def choose_reference_class(
     reference_type: str, read_layout: Callable[[], Layout]
 ) -> type[ReferenceFileModel] | None:
-    """Return the model class of a reference file, or None for a type without classes.
+    """Return the model class of a reference file, or None if there is none.
 
     Parameters
     ----------
     reference_type : str
         Reference type, such as ``dark``.
     read_layout : callable
-        Returns the file's layout; it is called if the type has several classes.
+        Returns the file's layout; it is called if the type alone does not decide.
 
     Returns
     -------
@@ -74,13 +83,13 @@ def choose_reference_class(
         which opening the file states what is missing.
     """
     classes = REFERENCES.get(reference_type, ())
-    if len(classes) < 2:
+    if not classes or (len(classes) == 1 and classes[0].instrument is None):
         return classes[0] if classes else None
     layout = read_layout()
-    instrument = layout.hdus[0].header.get("INSTRUME")
-    own = [cls for cls in classes if cls.instrument in (None, instrument)] or classes
+    instrument = layout.hdus[0].keywords.bare_text("INSTRUME")
+    own = [cls for cls in classes if not instrument or cls.instrument in (None, instrument)]
     fitting = [cls for cls in own if _has_contents(layout, cls)]
-    return max(fitting, key=_column_count, default=own[0])
+    return max(fitting, key=_column_count, default=own[0] if own else None)
 
 
 def _has_contents(layout: Layout, cls: type[ReferenceFileModel]) -> bool:

@@ -73,7 +73,7 @@ def random_table(rng, definitions):
         name, dtype = definition["name"], asdf_datatype_to_numpy_dtype(definition["datatype"])
         shape = (ROWS, *(definition.get("shape") or CELLS[: definition.get("ndim", 0)]))
         if dtype.kind == "S":
-            columns[name] = rng.choice(["", "A", "TEXT"], shape)
+            columns[name] = rng.choice(["", "A", "TXT"], shape)
         else:
             columns[name] = random_numbers(rng, dtype.newbyteorder("="), shape)
     table = np.zeros(ROWS, [(name, c.dtype, c.shape[1:]) for name, c in columns.items()])
@@ -144,7 +144,7 @@ def contents(name):
 
 def fill(model, arrays, values):
     for name, array in arrays.items():
-        setattr(model, name, array)
+        setattr(model, name, array.copy())  # astropy stores unsigned integers in place
     for path, value in values.items():
         model[path] = value
 

@@ -79,8 +79,8 @@ def test_counts_of_another_type_than_a_detectors_are_a_ramp(tmp_path):
 
 
 def test_a_file_without_science_is_refused_with_clues(tmp_path):
-    path = write(tmp_path / "x.fits", name="OTHER", REFTYPE="THROUGHPUT")
-    with pytest.raises(FileError, match=r"has no SCI array.*its REFTYPE is 'THROUGHPUT'"):
+    path = write(tmp_path / "x.fits", name="OTHER", REFTYPE="DISTORTION")
+    with pytest.raises(FileError, match=r"has no SCI array.*its REFTYPE is 'DISTORTION'"):
         datamodels.open(path)
 
 

@@ -65,6 +65,15 @@ def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
         datamodels.open(write("dark", 2))
 
 
+def test_a_class_of_one_instrument_is_not_that_of_anothers_files(write):
+    path = write("pathloss", 2)
+    assert choose_reference_class("pathloss", lambda: read_layout(path)) is (
+        datamodels.MirLrsPathlossModel
+    )
+    fits.setval(path, "INSTRUME", value="NIRISS")
+    assert choose_reference_class("pathloss", lambda: read_layout(path)) is None
+
+
 def test_a_type_with_one_class_needs_no_layout():
     assert choose_reference_class("gain", None) is datamodels.GainModel
 
