@@ -5,10 +5,12 @@ from __future__ import annotations
 from calbatch.models.model import DataModel
 
 __all__ = [
-    "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "ImageModel",
-    "Level1bModel", "OpenWindowsModel", "OutlierIFUOutputModel", "QuadModel",
+    "AmiLgFitModel", "AmiLgModel", "AsnModel", "CombinedSpecModel", "ContrastModel",
+    "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUCubeModel", "IFUImageModel", "ImageModel",
+    "Level1bModel", "MRSSpecModel", "OpenWindowsModel", "OutlierIFUOutputModel", "QuadModel",
     "RampFitOutputModel", "RampModel", "SegmentationMapModel", "SlitDataModel", "SlitModel",
-    "SossExtractModel", "SossWaveGridModel", "SuperstripeRampModel", "TrapsFilledModel",
+    "SossExtractModel", "SossWaveGridModel", "SpecModel", "SuperstripeRampModel", "TSOSpecModel",
+    "TrapsFilledModel", "WFSSCombinedSpecModel", "WFSSSpecModel",
 ]  # fmt: skip
 
 
@@ -124,3 +126,69 @@ class OutlierIFUOutputModel(DataModel):
     """Intermediate results of outlier detection in integral-field exposures."""
 
     schema_url = "outlierifuoutput.schema.yaml"
+
+
+class AmiLgFitModel(DataModel):
+    """Fits of interferograms to images (AMI)."""
+
+    schema_url = "amilgfitmodel.schema.yaml"
+
+
+class AmiLgModel(DataModel):
+    """A fitted model of interferograms (AMI), and its parameters."""
+
+    schema_url = "amilg.schema.yaml"
+
+
+class AsnModel(DataModel):
+    """Members of an association."""
+
+    schema_url = "asn.schema.yaml"
+
+
+class CombinedSpecModel(DataModel):
+    """A spectrum that was combined from several exposures."""
+
+    schema_url = "combinedspec.schema.yaml"
+
+
+class ContrastModel(DataModel):
+    """Contrast of a coronagraphic image around a star."""
+
+    schema_url = "contrast.schema.yaml"
+
+
+class IFUCubeModel(DataModel):
+    """A cube of an integral-field unit, (wavelengths, rows, columns)."""
+
+    schema_url = "ifucube.schema.yaml"
+
+
+class MRSSpecModel(DataModel):
+    """An extracted spectrum of the MIRI MRS."""
+
+    schema_url = "mrs_spec.schema.yaml"
+
+
+class SpecModel(DataModel):
+    """An extracted spectrum, and what it is a spectrum of."""
+
+    schema_url = "spec.schema.yaml"
+
+
+class TSOSpecModel(DataModel):
+    """Extracted spectra of a time series, by integration."""
+
+    schema_url = "tso_spec.schema.yaml"
+
+
+class WFSSCombinedSpecModel(DataModel):
+    """Combined slitless spectra, by source."""
+
+    schema_url = "wfss_combinedspec.schema.yaml"
+
+
+class WFSSSpecModel(DataModel):
+    """Extracted slitless spectra, by source."""
+
+    schema_url = "wfss_spec.schema.yaml"
