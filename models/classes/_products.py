@@ -5,7 +5,7 @@ from __future__ import annotations
 from calbatch.models.model import DataModel
 
 __all__ = [
-    "AmiLgFitModel", "AmiLgModel", "AsnModel", "CombinedSpecModel", "ContrastModel",
+    "AmiLgFitModel", "AmiLgModel", "AmiOIModel", "AsnModel", "CombinedSpecModel", "ContrastModel",
     "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUCubeModel", "IFUImageModel", "ImageModel",
     "Level1bModel", "MRSSpecModel", "OpenWindowsModel", "OutlierIFUOutputModel", "QuadModel",
     "RampFitOutputModel", "RampModel", "SegmentationMapModel", "SlitDataModel", "SlitModel",
@@ -138,6 +138,12 @@ class AmiLgModel(DataModel):
     """A fitted model of interferograms (AMI), and its parameters."""
 
     schema_url = "amilg.schema.yaml"
+
+
+class AmiOIModel(DataModel):
+    """Observables of aperture-masking interferometry (AMI), as OIFITS tables."""
+
+    schema_url = "amioi.schema.yaml"
 
 
 class AsnModel(DataModel):

@@ -30,8 +30,11 @@ SAMPLE = {
     "SossWaveGridModel",
 }  # fmt: skip
 """Classes in the default run: each further kind of content that a class may have."""
-CONSISTENT = {"SuperstripeRampModel": {"meta.subarray.num_superstripe": 2}}
-"""Metadata that the shapes of a class's arrays determine."""
+CONSISTENT = {
+    "AmiOIModel": {"meta.observation.date": "2026-01-01", "meta.telescope": "JWST"},
+    "SuperstripeRampModel": {"meta.subarray.num_superstripe": 2},
+}
+"""Metadata that a class requires, or that the shapes of its arrays determine."""
 ROWS, COLUMNS = 5, 7
 EARLIER = (2, 2)
 """The lengths of the axes before rows and columns."""
@@ -40,8 +43,8 @@ CELLS = (2, 3, 4)
 FLAGS = ["DO_NOT_USE", "SATURATED", "JUMP_DET", "DROPOUT", "OUTLIER", "PERSISTENCE", "AD_FLOOR"]
 """The standard flags of the lowest bits, which random DQ arrays may have."""
 OF_THE_FILE = {"meta.date", "meta.filename", "meta.model_type", "meta.calbatch.version"}
-WRITTEN_BY_JWST = {"meta.telescope"}
-"""Metadata that stdatamodels sets whenever it saves a reference."""
+WRITTEN_BY_JWST = ("meta.telescope", "meta.oifits.derived.")
+"""Metadata that stdatamodels sets whenever it saves a reference, or a model of OIFITS tables."""
 
 NAMES = sorted(name for name in datamodels.__all__ if name[0].isupper() and name not in OTHERS)
 
@@ -54,7 +57,8 @@ def jwst_definitions(name):
         if "properties" not in node:
             yield ".".join(path), node
         for below, child in node.get("properties", {}).items():
-            yield from walk(child, [*path, below])
+            is_required = below in node.get("required", ())
+            yield from walk({**child, "is_required": is_required}, [*path, below])
 
     with getattr(jwst_models, name)() as model:
         return dict(walk(model.schema, []))
@@ -72,7 +76,9 @@ def random_table(rng, definitions):
     for definition in definitions:
         name, dtype = definition["name"], asdf_datatype_to_numpy_dtype(definition["datatype"])
         shape = (ROWS, *(definition.get("shape") or CELLS[: definition.get("ndim", 0)]))
-        if dtype.kind == "S":
+        if dtype == np.int8:  # astropy stores signed bytes as logical values
+            columns[name] = rng.random(shape) < 0.5
+        elif dtype.kind == "S":
             columns[name] = rng.choice(["", "A", "TXT"], shape)
         else:
             columns[name] = random_numbers(rng, dtype.newbyteorder("="), shape)
@@ -99,7 +105,9 @@ def random_field(rng, spec, definition, most):
 
 def random_value(rng, spec):
     """Return random valid metadata, or None for a kind of value that is left out."""
-    if spec.keyword is None or spec.others or spec.path in OF_THE_FILE | WRITTEN_BY_JWST:
+    if spec.keyword is None or spec.others or spec.path in OF_THE_FILE:
+        return None
+    if spec.path.startswith(WRITTEN_BY_JWST):
         return None
     if spec.enum:
         return spec.enum[rng.integers(len(spec.enum))]
@@ -119,7 +127,8 @@ def contents(name):
     """Return random arrays, tables and metadata of a class, by name and by dotted path.
 
     A fifth of the metadata that stdatamodels has as well suffices, since shared parts are in many
-    classes. Those outside the tree ``meta`` are the class's own, and are all set.
+    classes. Those outside the tree ``meta`` are the class's own, and are all set, like those that
+    stdatamodels requires.
     """
     rng = np.random.default_rng(sum(map(ord, name)))
     known = jwst_definitions(name)
@@ -136,7 +145,7 @@ def contents(name):
         for spec in schema.keywords.values()
         if spec.path in known
         and spec.hdu.upper() in hdus | {"PRIMARY"}
-        and ("." not in spec.path or rng.random() < 0.2)
+        and ("." not in spec.path or known[spec.path]["is_required"] or rng.random() < 0.2)
     }
     values |= CONSISTENT.get(name, {})
     return arrays, {path: value for path, value in values.items() if value is not None}
