@@ -79,17 +79,21 @@ def choose_reference_class(
     -------
     class or None
         The class, among those of the file's INSTRUME, whose required arrays and whose tables the
-        file has; of several, the one with the most columns. If it has those of none, a class with
-        which opening the file states what is missing.
+        file has; of several, the one that DATAMODL names, else the one with the most columns. If
+        it has those of none, the only class, or the one of any instrument.
     """
     classes = REFERENCES.get(reference_type, ())
     if not classes or (len(classes) == 1 and classes[0].instrument is None):
         return classes[0] if classes else None
     layout = read_layout()
-    instrument = layout.hdus[0].keywords.bare_text("INSTRUME")
+    instrument, named = map(layout.hdus[0].keywords.bare_text, ("INSTRUME", "DATAMODL"))
     own = [cls for cls in classes if not instrument or cls.instrument in (None, instrument)]
     fitting = [cls for cls in own if _has_contents(layout, cls)]
-    return max(fitting, key=_column_count, default=own[0] if own else None)
+    # With the only class, or that of any instrument, opening the file states what is missing.
+    fallback = own[0] if own and (len(own) == 1 or own[0].instrument is None) else None
+    return max(
+        fitting, key=lambda cls: (cls.__name__ == named, _count_columns(cls)), default=fallback
+    )
 
 
 def _has_contents(layout: Layout, cls: type[ReferenceFileModel]) -> bool:
@@ -113,6 +117,6 @@ def _column_names(table: Hdu) -> set[str]:
     return {cards.text(f"TTYPE{n}").strip().lower() for n in range(1, count + 1)}
 
 
-def _column_count(cls: type[ReferenceFileModel]) -> int:
+def _count_columns(cls: type[ReferenceFileModel]) -> int:
     fields = load_schema(cls.schema_url).fields.values()
     return sum(len(spec.columns) for spec in fields if spec.columns is not None)

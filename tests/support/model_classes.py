@@ -27,8 +27,8 @@ the same names except for `DataModel`, which is called `JwstDataModel` there. Fi
 pass between the two without loss, which tests show in both directions. `OpenWindowsModel` exists in
 calbatch only.
 
-Of the other classes, `datamodels.open` opens a file by the dimensions of its `SCI` array, if it has
-one, and copies the extensions that it does not know; any other file is refused.
+`datamodels.open` opens a file of another class by the dimensions of its `SCI` array, if it has one,
+and saving copies the extensions that no schema names; any other file is refused.
 
 | class | kind | in calbatch |
 |---|---|---|

@@ -44,7 +44,7 @@ def test_the_contents_choose_one_of_several_classes(write, reference_type, ndim,
 
 
 @pytest.mark.parametrize(("reference_type", "cls"), SEVERAL)
-def test_instrument_and_columns_choose_the_class_of_a_file_without_its_name(
+def test_instrument_and_contents_choose_the_class_of_a_file_without_its_name(
     tmp_path, reference_type, cls
 ):
     model = cls()
@@ -56,6 +56,7 @@ def test_instrument_and_columns_choose_the_class_of_a_file_without_its_name(
     model.meta.instrument.name = cls.instrument
     model.meta.reftype = reference_type
     path = model.save(tmp_path / "reference.fits", fsync=False)
+    assert type(datamodels.open_reference(reference_type, path)) is cls
     fits.delval(path, "DATAMODL")
     assert type(datamodels.open(path)) is INDISTINCT.get(cls, cls)
 
@@ -63,6 +64,14 @@ def test_instrument_and_columns_choose_the_class_of_a_file_without_its_name(
 def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
     with pytest.raises(FileError, match=r"SCI must have 3 dimensions, found \(4, 5\)"):
         datamodels.open(write("dark", 2))
+
+
+def test_a_file_that_fits_none_of_several_instruments_classes_has_no_class(write):
+    path = write("photom", 1)
+    assert choose_reference_class("photom", lambda: read_layout(path)) is None
+    fits.setval(path, "INSTRUME", value="FGS")
+    with pytest.raises(FileError, match="has no PHOTOM extension"):
+        datamodels.open(path)
 
 
 def test_a_class_of_one_instrument_is_not_that_of_anothers_files(write):
