@@ -7,7 +7,7 @@ import shlex
 
 import click
 import pytest
-from support import repository
+from support import pages
 from support.repository import EXCEPTIONS, PAGES, ROOT, SOURCES, relative
 
 from calbatch.cluster.cli.app import cli
@@ -95,17 +95,17 @@ def test_commands_that_do_not_exist_are_found(line, unknown):
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_pages_name_existing_files(page):
-    assert repository.missing_files(page.read_text(), ROOT) == []
+    assert pages.missing_files(page.read_text(), ROOT) == []
 
 
 def test_a_named_file_that_does_not_exist_is_found():
     page = "See `models/errors.py`, `models/gone.py`, `calibrated/`, and `tests/models/`."
-    assert repository.missing_files(page, ROOT) == ["models/gone.py"]
+    assert pages.missing_files(page, ROOT) == ["models/gone.py"]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "| tests/" in p.read_text()], ids=relative)
 def test_pages_quote_existing_tests(page):
-    assert repository.missing_tests(page.read_text(), ROOT) == []
+    assert pages.missing_tests(page.read_text(), ROOT) == []
 
 
 @pytest.mark.parametrize(
@@ -119,18 +119,18 @@ def test_pages_quote_existing_tests(page):
     ],
 )
 def test_a_quoted_test_that_does_not_exist_is_found(cell, missing):
-    assert repository.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
+    assert pages.missing_tests(f"| a fault | its outcome | {cell} |", ROOT) == [missing]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if "| message |" in p.read_text()], ids=relative)
 def test_pages_quote_existing_messages(page):
     sources = (path.read_text() for path in SOURCES)
-    assert repository.missing_messages(page.read_text(), sources) == []
+    assert pages.missing_messages(page.read_text(), sources) == []
 
 
 def test_a_quoted_message_that_does_not_exist_is_found():
     page = "| message | what to do |\n|---|---|\n| `no … left: …` | wait |\n| `gone` | stop |\n"
-    assert repository.missing_messages(page, ['f"no {room} left: {path}"']) == ["gone"]
+    assert pages.missing_messages(page, ['f"no {room} left: {path}"']) == ["gone"]
 
 
 def test_change_fragments_are_of_a_known_kind():
@@ -157,15 +157,15 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
 def test_the_glossary_defines_the_terms_of_the_project():
-    defined = repository.glossary(GLOSSARY.read_text())
+    defined = pages.glossary(GLOSSARY.read_text())
     assert TERMS - set(defined) == set()
-    sections = map(repository.glossary, GLOSSARY.read_text().split("## "))
+    sections = map(pages.glossary, GLOSSARY.read_text().split("## "))
     assert [s for s in map(list, sections) if s != sorted(s, key=str.lower)] == []
     assert [term for term, meaning in defined.items() if len(meaning) < 20] == []
 
 
 def test_files_that_the_glossary_names_contain_its_terms():
-    places = repository.glossary_places(GLOSSARY.read_text())
+    places = pages.glossary_places(GLOSSARY.read_text())
     texts = {term: (ROOT / place).read_text() for term, place in places.items()}
     assert [term for term, text in texts.items() if not re.search(term, text, re.IGNORECASE)] == []
 
@@ -173,11 +173,11 @@ def test_files_that_the_glossary_names_contain_its_terms():
 def test_code_uses_the_terms_of_the_glossary():
     """Words that have a better one in the glossary appear in no identifier."""
     avoided = EXCEPTIONS["words"]
-    used = {relative(p): repository.uses_of(avoided, p.read_text()) for p in SOURCES}
+    used = {relative(p): pages.uses_of(avoided, p.read_text()) for p in SOURCES}
     assert {path: names for path, names in used.items() if names} == {}
 
 
 def test_an_avoided_word_is_found():
     source = "class TheBooks:\n    def note_try(self, wish): self.try_count = 0"
-    assert repository.uses_of(["books", "try"], source) == ["TheBooks", "note_try", "try_count"]
-    assert repository.uses_of(["book"], source) == []
+    assert pages.uses_of(["books", "try"], source) == ["TheBooks", "note_try", "try_count"]
+    assert pages.uses_of(["book"], source) == []

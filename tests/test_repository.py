@@ -1,34 +1,26 @@
-"""The repository's own rules: sizes, names, mirrored tests, imports; see also test_pages.py.
+"""The repository's own rules: sizes, names, mirrored tests; see also test_suite.py, test_pages.py.
 
 `pytest tests/test_repository.py -rP` prints the sizes. Exceptions, with their reasons, are in
 `repository.toml` beside this file. Its lists only shrink: an entry that is no longer needed fails a
 test, too.
 """
 
-import ast
-import gc
-import os
 import re
 import statistics
 import subprocess
 import sys
-import tomllib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import groups, repository
-from support.failures import drop_leftovers
-from support.repository import EXCEPTIONS, PAGES, ROOT, SOURCES, relative
+from support import repository
+from support.repository import EXCEPTIONS, OTHERS, PAGES, ROOT, SOURCES, TESTS, relative
 
 from calbatch.calibrate.parameters import Override
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
 from calbatch.calibrate.step import Step
 
 FOLDERS = repository.SOURCE_FOLDERS
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
-OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
@@ -43,30 +35,6 @@ VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_requ
 EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
 SUBCOMMANDS = "cluster/cli/"
 """Where functions are named for the subcommands of `calbatch`."""
-
-
-def test_groups_of_tests_stay_together(request):
-    """Tests that share fixtures or services run in one process; see conftest.py."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        pytest.skip("there is one process")
-    assert "@" in request.node.nodeid
-
-
-def test_what_a_failed_test_leaves_open_warns_in_no_other_test():
-    def fail():
-        file = Path(os.devnull).open()  # noqa: SIM115 - left open
-        raise ValueError(file)
-
-    try:
-        fail()
-    except ValueError as error:
-        sys.last_value = error
-    drop_leftovers()
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        gc.collect()
-    assert not hasattr(sys, "last_value")
-    assert found == []
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -97,6 +65,7 @@ def test_functions_are_short():
 def test_modules_are_short():
     found = {relative(p): len(p.read_text().splitlines()) for p in SOURCES}
     print_sizes("lines per module", list(found.values()))
+    found |= {relative(p): len(p.read_text().splitlines()) for p in [*TESTS, *OTHERS]}
     assert {name: count for name, count in found.items() if count > MODULE_LINES} == {}
 
 
@@ -132,6 +101,13 @@ def test_calls_with_many_positional_arguments_are_found():
 def test_no_file_is_large():
     pictures = [p for p in (ROOT / "docs").rglob("*") if p.is_file() and "_build" not in p.parts]
     assert [relative(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    place = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/\w")
+    mine = [p for p in [*SOURCES, *TESTS, *OTHERS, *PAGES] if p != Path(__file__)]
+    mine += [ROOT / "pyproject.toml", *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]
+    assert [relative(p) for p in mine if place.search(p.read_text())] == []
 
 
 # -- names -------------------------------------------------------------------------------------
@@ -277,11 +253,6 @@ def test_each_step_has_a_page():
     assert names_in("docs/steps", "*.md") == {"index", *STEPS}
 
 
-@pytest.mark.parametrize("name", [*groups.FIRST, *groups.SPLIT])
-def test_long_tests_that_are_listed_exist(name):
-    assert (ROOT / "tests" / name).is_file()
-
-
 @pytest.mark.parametrize("name", STEPS)
 def test_each_step_has_a_test(name):
     assert (ROOT / "tests" / "calibrate" / "steps" / f"test_{name}.py").is_file()
@@ -304,132 +275,6 @@ def test_the_index_describes_every_common_parameter():
     assert set(Step.parameters()) - set(re.findall(r"`(\w+)`", text)) == set()
 
 
-# -- equations ---------------------------------------------------------------------------------
-
-# text is searched, since every process collects the tests, and parsing all modules takes seconds
-KERNEL_MODULES = [p for p in SOURCES if re.search(r"^@(inner_)?kernel$", p.read_text(), re.M)]
-
-
-def test_every_module_with_kernels_is_checked():
-    assert [p for p in SOURCES if repository.kernels(p.read_text())] == KERNEL_MODULES
-
-
-@pytest.mark.parametrize("path", KERNEL_MODULES, ids=relative)
-def test_kernels_name_their_source(path):
-    """Equations are cited by the numbers that they have on the page that the module names."""
-    text = path.read_text()
-    pages = repository.equation_pages(text)
-    assert pages or re.search("Source: |Knuth|FITS", text), "name the page of the equations"
-    numbered = {n for page in pages for n in repository.equations((ROOT / page).read_text())}
-    assert repository.cited_equations(text) - numbered == set()
-
-
-def test_each_equation_of_a_page_stands_beside_the_code():
-    cited = set().union(*(repository.cited_equations(p.read_text()) for p in SOURCES))
-    numbers = [n for page in PAGES for n in repository.equations(page.read_text())]
-    assert sorted(set(numbers)) == sorted(numbers), "a number stands for two equations"
-    assert set(numbers) - cited == set()
-
-
-def test_equations_are_found():
-    page = "- a = b (X1)\n\nAs in (X1), or\n\n- c > d (X2)\n"
-    assert repository.equations(page) == ["X1", "X2"]
-    source = '"""Equations: docs/steps/x.md."""\nf()  # (X1), and (X10; a paper)\n'
-    assert repository.cited_equations(source) == {"X1", "X10"}
-    assert repository.equation_pages(source) == {"docs/steps/x.md"}
-    assert repository.kernels("@kernel\ndef f(): ...\ndef g(): ...") == ["f"]
-
-
-# -- commits -----------------------------------------------------------------------------------
-
-
-def check_subject(text, tmp_path):
-    message = tmp_path / "message"
-    message.write_text(text)
-    command = [sys.executable, ROOT / ".ci" / "subjects.py", message]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "models: refuse a negative shape",
-        "docs: say where products are laid out; mend links\n\nA body.",
-        "Merge branch 'topic'",
-        "fixup! models: refuse a negative shape",
-    ],
-)
-def test_commit_subjects_name_an_area_and_an_imperative(subject, tmp_path):
-    done = check_subject(subject, tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize(
-    ("subject", "reason"),
-    [
-        ("refuse a negative shape", "area"),
-        ("cluster, crds: check states", "area"),
-        ("Models: refuse a negative shape", "area"),
-        ("models: Refuse a negative shape", "lower case"),
-        ("models: refused a negative shape", "imperative"),
-        ("models: refusing a negative shape", "imperative"),
-        ("models: refuse a negative shape.", "full stop"),
-        (f"models: refuse {'a' * 72}", "72"),
-        ("models: refuse it\nno empty line", "empty line"),
-        ("", "area"),
-    ],
-)
-def test_other_commit_subjects_are_refused(subject, reason, tmp_path):
-    done = check_subject(subject, tmp_path)
-    assert done.returncode == 1
-    assert reason in done.stderr
-
-
-# -- tests and time ----------------------------------------------------------------------------
-
-CLOCKS = {f"tests/support/{name}.py" for name in ("waiting", "chaos", "damaged")}
-"""Helpers that may read clocks: to wait for conditions, to kill at random moments, and to find
-damage that makes reading many times slower."""
-
-
-def calls(node, *names) -> Iterator[int]:
-    """Yield the lines where functions are called below a node, but not in functions within it."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Call) and ast.unparse(child.func).rpartition(".")[2] in names:
-            yield child.lineno
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield from calls(child, *names)
-
-
-def test_no_test_reads_clocks():
-    """Speed is measured in benchmarks/; tests wait for conditions."""
-    others = [p for p in TESTS if relative(p) not in CLOCKS]
-    assert [relative(p) for p in others if any(m == "time" for _, m in imports(p))] == []
-    timers = {
-        relative(p): [*calls(repository.parse(p.read_text()), "Timer", "sleep")] for p in others
-    }
-    assert {name: at for name, at in timers.items() if at} == {}
-
-
-def test_no_test_waits_a_fixed_time_or_asserts_times():
-    """Only helpers of a test may be slow, such as a step or a server."""
-    found = []
-    for path in TESTS:
-        for node in ast.walk(repository.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                found += [f"{relative(path)}:{line} be_slow" for line in calls(node, "be_slow")]
-            elif isinstance(node, ast.Assert):
-                found += [f"{relative(path)}:{line} now" for line in calls(node, "now")]
-    assert found == [], "wait for a condition: support.waiting.eventually"
-
-
-@pytest.mark.parametrize("script", ["newest", "pinned"])
-def test_scripts_name_existing_tests(script):
-    named = re.findall(r"\btests/[\w./]+", (ROOT / ".ci" / script).read_text())
-    assert len(named) > 5
-    assert [name for name in named if not (ROOT / name).exists()] == []
-
-
 # -- releases ----------------------------------------------------------------------------------
 
 
@@ -438,50 +283,3 @@ def test_constraints_satisfy_the_requirements():
     command = [sys.executable, ROOT / ".ci" / "constraints.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-# -- imports -----------------------------------------------------------------------------------
-
-
-def imports(path) -> Iterator[tuple[int, str]]:
-    """Yield (level, module) of each import statement."""
-    for node in ast.walk(repository.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or ""
-
-
-def test_the_design_page_names_every_layer():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    page = (ROOT / "docs" / "design.md").read_text()
-    for contract in contracts["contracts"]:
-        folder = contract.get("containers", [""])[0].removeprefix("calbatch").strip(".")
-        if folder in FOLDERS:
-            row = re.search(rf"^\| `{folder}/` \|.*$", page, re.MULTILINE).group()
-            layers = set(re.findall(r"\w+", " ".join(contract["layers"]))) - {"__main__"}
-            assert layers - set(re.findall(r"`(\w+)`", row)) == set()
-
-
-def test_modules_are_imported_as_calbatch():
-    found = [(relative(p), *i) for p in [*SOURCES, *TESTS, *OTHERS] for i in imports(p)]
-    bare = [(p, m) for p, level, m in found if level or m.partition(".")[0] in FOLDERS]
-    assert bare == [], "import calbatch.models, … instead"
-
-
-def test_one_module_makes_graphs():
-    machinery = ("dask.highlevelgraph", "dask.blockwise", "dask.delayed", "dask.core")
-    users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith(machinery)}
-    assert users == {"models/tiling/graphs.py"}
-
-
-def test_one_module_calls_fsspec():
-    users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith("fsspec")}
-    assert users == {"models/storage/stores.py"}
-
-
-def test_no_file_names_a_place_on_somebodys_machine():
-    place = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/\w")
-    mine = [p for p in [*SOURCES, *TESTS, *OTHERS, *PAGES] if p != Path(__file__)]
-    mine += [ROOT / "pyproject.toml", *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]
-    assert [relative(p) for p in mine if place.search(p.read_text())] == []

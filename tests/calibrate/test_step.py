@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from distributed import Client, LocalCluster
+from support.offsets import Offset, Two
 from support.simulated import small_exposure
 
 from calbatch import __version__
 from calbatch.calibrate.errors import ParameterError, ReferenceFileError
-from calbatch.calibrate.parameters import Float, cfg
+from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import ChosenReference, ResolvedReferences
-from calbatch.calibrate.step import SkipStep, Step
+from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps import dark_current as dark_step
 from calbatch.calibrate.steps import reset as reset_step
 from calbatch.calibrate.steps import superbias as bias_step
@@ -54,28 +55,6 @@ class SimplePipeline(Pipeline):
         if input.meta.instrument.name == "MIRI":
             input = self.reset(input)
         return input
-
-
-class Offset(Step):
-    """Add a constant."""
-
-    cal_step = "flat_field"
-    amount = Float(1.0, help="what to add", unit="DN")
-
-    def process(self, image):
-        if self.amount == 0:
-            raise SkipStep("there is nothing to add")
-        image.data = image.data + self.amount
-        return image
-
-
-class Two(Pipeline):
-    step_defs = {"first": Offset, "second": Offset}
-    defaults = {"second": {"amount": 2.0}}
-    suffixes = ("two",)
-
-    def process(self, image):
-        return self.second(self.first(image))
 
 
 @pytest.fixture
@@ -252,74 +231,6 @@ def test_missing_cfg_is_named(tmp_path):
         Two.from_config(tmp_path / "gone.cfg")
 
 
-def test_invalid_attributes_are_rejected():
-    with pytest.raises(
-        ParameterError, match="no parameter 'override_flit'; did you mean 'override_fl"
-    ):
-        FlatFieldStep().override_flit = "x.fits"
-    with pytest.raises(ParameterError, match="did you mean 'amount'"):
-        Offset(amonut=2)
-
-
-class WithAttributes(Offset):
-    """A user's step with its own attributes."""
-
-    gain = 2.0
-
-    def __init__(self, *args, **parameters):
-        self.before = 1
-        super().__init__(*args, **parameters)
-        self.after = self.before + 1
-
-    def process(self, image):
-        self.seen = image.shape
-        self.remember(seen_twice=True)
-        return super().process(image)
-
-    def remember(self, **values):
-        for name, value in values.items():
-            setattr(self, name, value)
-
-    @property
-    def half(self):
-        return self.amount / 2
-
-    @half.setter
-    def half(self, value):
-        self.amount = 2 * value
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("amuont", "Offset has no parameter 'amuont'; did you mean 'amount'"),
-        ("rejection_treshold", "Offset has no parameter 'rejection_treshold'"),
-        ("save_result", "did you mean 'save_results'"),
-        ("paremt", "did you mean 'parent'"),
-    ],
-)
-def test_unknown_attributes_of_a_step_are_rejected(name, message):
-    step = Offset()
-    with pytest.raises(ParameterError, match=message):
-        setattr(step, name, 5)
-    assert not hasattr(step, name)
-
-
-@pytest.mark.parametrize("name", ["steps", "parameters", "process", "check", "products", "root"])
-def test_a_value_cannot_replace_a_method(name):
-    pipeline = Detector1Pipeline()
-    for step in (pipeline, pipeline.jump):
-        with pytest.raises((ParameterError, AttributeError), match=name):
-            setattr(step, name, {"jump": {"rejection_threshold": 5}})
-
-
-@pytest.mark.parametrize("name", ["step_defs", "defaults"])
-def test_steps_of_an_existing_pipeline_cannot_be_replaced(name):
-    pipeline = Detector1Pipeline()
-    with pytest.raises(ParameterError, match=f"{name} must be set in a subclass"):
-        setattr(pipeline, name, {})
-
-
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -330,34 +241,6 @@ def test_steps_of_an_existing_pipeline_cannot_be_replaced(name):
 def test_parameters_of_steps_are_mappings(steps, message):
     with pytest.raises(ParameterError, match=message):
         Detector1Pipeline.from_config(parameters={"steps": steps})
-
-
-def test_unknown_attributes_of_a_pipeline_are_rejected():
-    pipeline = Two()
-    with pytest.raises(ParameterError, match="first has no parameter 'amuont'"):
-        pipeline.first.amuont = 5
-    with pytest.raises(ParameterError, match="has no step or parameter 'frist'; did you mean 'fi"):
-        pipeline.frist = 5
-    with pytest.raises(ParameterError, match="did you mean 'save_results'"):
-        pipeline.save_result = True
-    with pytest.raises(ParameterError, match=r"first is a step: set its parameters.*step_defs"):
-        pipeline.first = Offset()
-    pipeline.first.amount = 5
-    pipeline.save_results = True
-    assert (pipeline.first.amount, pipeline.save_results) == (5.0, True)
-
-
-def test_attributes_of_user_classes_work(image):
-    step = WithAttributes(amount=3)
-    step.before, step.after, step.gain, step.half, step._private = 5, 6, 7.0, 4.0, 8
-    assert (step.before, step.after, step.gain, step.amount) == (5, 6, 7.0, 8.0)
-    step.run(image)
-    assert (step.seen, step.seen_twice) == ((8, 6), True)
-    step.seen = None
-    again = pickle.loads(pickle.dumps(step))
-    assert (again.before, again.seen, again.amount) == (5, None, 8.0)
-    with pytest.raises(ParameterError, match="no parameter 'befor'; did you mean 'before'"):
-        step.befor = 1
 
 
 def test_own_parameters_override_a_pipelines_defaults():
@@ -399,13 +282,6 @@ def test_products_are_named_after_the_input(image, tmp_path):
         image, save_results=True, suffix="mine", output_dir=str(tmp_path / "new" / "folder")
     )
     assert (tmp_path / "new" / "folder" / "jw1_mine.fits").exists()
-
-
-def test_alias_is_an_attribute():
-    pipeline = Two()
-    assert pipeline.first.name == "first"
-    with pytest.raises(AttributeError, match="did you mean 'second'"):
-        _ = pipeline.secnod
 
 
 def test_steps_pickle():

@@ -30,12 +30,6 @@ def serving(tmp_path):
 
 
 @pytest.fixture
-def cache(tmp_path):
-    (tmp_path / "cache").mkdir()
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
 def fetcher(serving, cache):
     return Fetcher(cache, Server(serving.url, patience=QUICK), patience=QUICK)
 

@@ -14,7 +14,8 @@ import sys
 from collections import Counter
 
 import pytest
-from support.damaged import CLASSES, NONE_OF, make_world
+from support.damage_subjects import make_world
+from support.damaged import CLASSES, NONE_OF
 
 SAMPLE = 60
 LONG = int(os.environ.get("CALBATCH_DAMAGE_CASES", "3000"))

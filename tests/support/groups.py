@@ -29,6 +29,11 @@ FIRST = (
 SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 """Files whose tests share no costly fixture: each function is a group of its own."""
 
+TOGETHER = {
+    f"test_{name}.py": "repository"
+    for name in ("repository", "equations", "imports", "pages", "suite")
+}
+"""Files that form one group, since their tests parse the same modules."""
 
 BATCHES_ON_SLURM = "cluster/test_on_slurm.py"
 """The file whose tests run beside all others on Slurm, and take as long."""
@@ -43,7 +48,7 @@ def group_of(item: pytest.Item) -> str:
     name = _file_of(item)
     if name != BATCHES_ON_SLURM and "slurm_host" in getattr(item, "fixturenames", ()):
         return "slurm"
-    return f"{name}::{item.originalname}" if name in SPLIT else name
+    return f"{name}::{item.originalname}" if name in SPLIT else TOGETHER.get(name, name)
 
 
 def rank_of(item: pytest.Item) -> int:

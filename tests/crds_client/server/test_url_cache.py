@@ -1,13 +1,18 @@
 """A cache at a URL: in memory, and in a bucket served by moto's S3 on loopback."""
 
+import ast
+
 import fsspec
 import pytest
-from support.crds_server import CONTEXT, HEADER, CrdsServer, make_cache
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.crds_server import CONTEXT, HEADER, CrdsServer, encoded, make_cache
+from support.foreign_answers import BY_NAME, CONFIG, NAME, NAMES, VALUES, is_valid
 from support.s3 import moto_server, use_endpoint
 
 from calbatch.crds_client import Client
 from calbatch.crds_client.answers import FileInfo
-from calbatch.crds_client.errors import ServerError
+from calbatch.crds_client.errors import CrdsError, ServerError
 from calbatch.crds_client.server.transport import RefusedError, TransientError
 from calbatch.crds_client.server.url_cache import UrlCache
 
@@ -140,3 +145,62 @@ def test_a_bucket(bucket, root, source):
     files.mkdir("published")
     files.put(str(source.root), "published/crds", recursive=True)
     check(root, "s3://published/crds", source)
+
+
+# -- foreign configurations --------------------------------------------------------------------
+
+DESCRIBED = {NAME: {"size": "5"}}
+
+
+PACKED = encoded(DESCRIBED)
+
+
+CONFIGS = st.binary(max_size=60) | VALUES.map(lambda value: repr(value).encode())
+
+
+@given(text=CONFIGS)
+@example(text=b"(" * 5000)
+@example(text=b"{'download_metadata': {'crds_encoded': 1, 'crds_payload': 'x'}}")
+@example(text=b"{'edit_context': '../x', 'download_metadata': [1]}")
+@example(text=b"{[]: 1}")
+@example(text=repr({"edit_context": CONTEXT, "download_metadata": DESCRIBED}).encode())
+@example(text=repr({"download_metadata": PACKED}).encode())
+def test_the_config_of_a_published_cache_is_used_if_it_is_valid(text):
+    files = fsspec.filesystem("memory")
+    files.pipe("/foreign/config/jwst/server_config", text)
+    config = config_in(text)
+    check_url_cache(lambda source: source.info, config)
+    context = (config or {}).get("edit_context")
+    context = context if is_valid(context, NAMES) else None
+    check_url_cache(lambda source: source.default_context("edit"), context)
+    check_url_cache(lambda source: source.file_infos([NAME]), infos_in(config))
+
+
+def config_in(text):
+    """Return the dictionary that a file holds, as Python reads it; None if it is no valid one."""
+    try:
+        config = ast.literal_eval(text.decode())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return config if is_valid(config, CONFIG) else None
+
+
+def infos_in(config):
+    """Return the description of the file ``NAME`` in a configuration; None if it is damaged."""
+    if config is None:
+        return None
+    described = config.get("download_metadata")
+    if described in (DESCRIBED, PACKED):
+        return {NAME: FileInfo(5, "")}
+    valid = described is None or (is_valid(described, BY_NAME) and "crds_encoded" not in described)
+    return {} if valid else None
+
+
+def check_url_cache(question, expected):
+    """Compare the answer of a cache at a URL; None stands for an error."""
+    source = UrlCache("memory://foreign")
+    if expected is None:
+        with pytest.raises(CrdsError):
+            question(source)
+    else:
+        assert question(source) == expected
