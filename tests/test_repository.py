@@ -29,12 +29,12 @@ REGISTRIES = {"calibrate/steps", "cluster/cli/commands"}
 """Folders with one module for each thing of a kind, which may hold any number."""
 POSITIONAL_ARGUMENTS = 5
 KERNELS = ("calibrate/steps/",)
-"""Where calls may have more positional arguments: kernels, which cannot take keywords."""
+"""Folders whose calls may have more positional arguments: kernels cannot take keywords."""
 VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
 """Functions that take any number of like arguments, or whose signature is a library's."""
 EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
 SUBCOMMANDS = "cluster/cli/"
-"""Where functions are named for the subcommands of `calbatch`."""
+"""Folder whose functions are named for the subcommands of `calbatch`."""
 
 
 # -- sizes -------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ ADVICE = {
     "untested": "add a test of that name",
     "participles": "name it by an imperative, or by the noun that it returns",
     "adjectives": "name it by an imperative, or by the noun that it returns",
-    "docstrings": "begin with `Return …`, or with what the function does",
+    "docstrings": "begin with `Return …` or another imperative; begin those of things with a noun",
 }
 
 
@@ -175,9 +175,25 @@ def test_exceptions_that_are_not_needed_are_removed():
     assert repository.shrink(text, {"b.py"}) == 'modules = [\n    "b.py",\n]\n'
 
 
-def test_vague_docstrings_are_found():
-    source = 'def f():\n    """Whether it is."""\ndef g():\n    """Return it."""'
-    assert repository.vague_docstrings(source) == ["f"]
+def test_docstrings_of_tests_and_scripts_are_clear():
+    found = {relative(p): repository.vague_docstrings(p.read_text()) for p in [*TESTS, *OTHERS]}
+    assert {path: names for path, names in found.items() if names} == {}, ADVICE["docstrings"]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('def f():\n    """Whether it is."""\ndef g():\n    """Return it."""', ["f"]),
+        ('class A:\n    """How it is."""\n    b: int = 1\n    """What it is."""', ["A", "b"]),
+        (
+            '"""What is shared."""\nA = 1\n"""Where it is."""\nB = 2\n"""A place."""',
+            ["A", "module"],
+        ),
+        ('"""A text."""\nA = """What else is free."""\nprint("Why")', []),
+    ],
+)
+def test_vague_docstrings_are_found(source, found):
+    assert repository.vague_docstrings(source) == found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)

@@ -41,7 +41,7 @@ from calbatch.models.tiling.portable import pack, unpack
 
 @dataclass(frozen=True, kw_only=True)
 class ExposureOptions:
-    """How exposures are read, tiled and written.
+    """Options for reading, tiling and writing exposures.
 
     Attributes
     ----------

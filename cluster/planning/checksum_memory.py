@@ -30,7 +30,7 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 class FileState(NamedTuple):
-    """What changes if a file is replaced or written to.
+    """Size, times and inode of a file, which change if it is replaced or written to.
 
     Attributes
     ----------

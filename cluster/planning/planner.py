@@ -44,7 +44,7 @@ FIRST_BLOCK, BLOCK = 16, 128
 
 @dataclass(frozen=True, kw_only=True)
 class RerunPolicy:
-    """Which exposures are calibrated although they have been calibrated before.
+    """Rules for exposures that have been calibrated before.
 
     Attributes
     ----------

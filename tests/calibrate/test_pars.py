@@ -162,7 +162,7 @@ def exposure():
 
 @pytest.fixture
 def cache(exposure, tmp_path, monkeypatch):
-    """Give the cache of the exposure, with parameter references for it and for others."""
+    """Return a cache with parameter references for the exposure and for others."""
     crds = copy_cache(exposure, tmp_path / "crds")
     readpatt = exposure.header["READPATT"]
     other = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": 99.0}, [])

@@ -36,7 +36,7 @@ STEMS = [
     "\x9b31m\u202ebackwards",
 ]
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
-"""What a terminal would obey, or cannot show; rich's own output to a file has none of it."""
+"""Characters that a terminal obeys or cannot show; rich writes none of them to a file."""
 
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\x1b\x07\x9b\r\n;$`'\"<>[]/.."))
 

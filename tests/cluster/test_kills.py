@@ -23,7 +23,7 @@ from calbatch.cluster.batch import liveness
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
 KILLS = 40
-"""How many kills a batch of 200 gets in the long run."""
+"""Number of kills of a batch of 200 in the long run."""
 
 DRIVERS = [
     ["fence", "before", 1, "self"],

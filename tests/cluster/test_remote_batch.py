@@ -83,7 +83,7 @@ SILENCE = 0.6
 
 
 PIXELS = {"ranges_from": 8000, "ranges_to": 60000}
-"""Where ranges begin by which workers read; those of headers begin elsewhere."""
+"""Range of offsets of the workers' requests for pixels; those for headers begin elsewhere."""
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ IMPATIENT = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "12s",
 }
-"""What shortens the time after which hosts give each other up."""
+"""Settings that shorten the time after which hosts give each other up."""
 
 ADDRESS = f"{HEAD}:8786"
 

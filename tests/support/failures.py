@@ -1,4 +1,4 @@
-"""What a failed test leaves open, so that no later test in its process fails because of it."""
+"""Cleaning up after failed tests, so that no later test in the process fails because of them."""
 
 import gc
 import sys

@@ -94,7 +94,10 @@ def flag_at_random(ramps, rng, chance=0.12, flags=FLAGS):
 
 
 def every_pattern(ramps, states=(0, DO_NOT_USE, SATURATED, JUMP, CHARGELOSS | DO_NOT_USE)):
-    """Give each pixel another combination of flags; all integrations but the first start clean."""
+    """Return ramps with another combination of flags in each pixel.
+
+    All integrations but the first start clean.
+    """
     groupdq = ramps.groupdq.copy()
     patterns = np.array(list(product(states, repeat=groupdq.shape[1])), np.uint8).T
     rows, columns = groupdq.shape[-2:]

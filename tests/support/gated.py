@@ -12,16 +12,16 @@ from calbatch.models.datamodels import RampModel
 from support.waiting import be_slow
 
 SLOW = "support.gated:Slow"
-"""What it is called, where processes can import this module."""
+"""Import path of the step `Slow`, for processes that can import this module."""
 
 HUNGRY = "support.gated:Hungry"
 DYING = "support.gated:Dying"
 
 WANTED = "WANTED"
-"""The variable that says how many bytes a hungry step wants."""
+"""Variable with the number of bytes that a hungry step wants."""
 
 GATE = "GATE"
-"""The variable that says where the gate is: a file, without which nothing goes on."""
+"""Variable with the path of the gate, a file without which nothing goes on."""
 
 
 class Slow(Step):

@@ -35,7 +35,7 @@ def _share_references() -> None:
 
 
 def _share_merged() -> None:
-    """Give all models of a class the same schema."""
+    """Share one merged schema among all models of a class."""
     models: Any = sys.modules["stdatamodels.model_base"]
     schemas: Any = sys.modules["stdatamodels.schema"]
     load, merge = cache(models.asdf_schema.load_schema), schemas.merge_property_trees

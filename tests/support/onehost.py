@@ -47,7 +47,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=
 """
 
 CPUS = 8
-"""What the node says it has: tests' jobs mostly wait."""
+"""CPUs that the node declares, more than it has: jobs of tests mostly wait."""
 
 
 def is_left(job: object) -> bool:

@@ -14,7 +14,7 @@ from support.waiting import be_slow, now
 from support.waiting import eventually as eventually
 
 TESTS = str(Path(__file__).resolve().parents[1])
-"""Where workers in other processes find this module: a part of their PYTHONPATH."""
+"""Folder of this module, for the PYTHONPATH of workers in other processes."""
 
 DATE = "2024-01-31T12:00:00"
 

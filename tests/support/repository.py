@@ -9,6 +9,7 @@ needed::
 
 import ast
 import functools
+import itertools
 import re
 import tomllib
 from collections import defaultdict
@@ -173,14 +174,31 @@ def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: str) -> boo
     return not _is_property(function) and result is not None and ast.unparse(result) == kind
 
 
-VAGUE = frozenset({"Give", "Have", "What", "Whether"})
-"""First words of docstrings that say neither what is returned nor what is done."""
+VAGUE = _words("give have how what whatever when where whether which who whoever whose why")
+"""First words of docstrings that say neither what something is nor what it does."""
+
+
+def docstrings(source: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of the docstrings of a module, its classes, functions and attributes."""
+    for node in ast.walk(parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield getattr(node, "name", "module"), ast.get_docstring(node) or ""
+        if isinstance(node, (ast.Module, ast.ClassDef)):
+            for assigned, text in itertools.pairwise(node.body):
+                if isinstance(assigned, (ast.Assign, ast.AnnAssign)) and _is_text(text):
+                    target = getattr(assigned, "target", None) or assigned.targets[0]
+                    yield ast.unparse(target), text.value.value
+
+
+def _is_text(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def vague_docstrings(source: str) -> list[str]:
-    """Return the names of the functions whose docstring begins with a vague word."""
-    texts = ((node.name, ast.get_docstring(node) or "") for node in functions(source))
-    return sorted(name for name, text in texts if text.partition(" ")[0] in VAGUE)
+    """Return the names of everything whose docstring begins with a vague word."""
+    firsts = ((name, text.split(maxsplit=1)[:1]) for name, text in docstrings(source))
+    return sorted(name for name, first in firsts if first and first[0].lower() in VAGUE)
 
 
 def classes(source: str) -> list[str]:

@@ -8,7 +8,7 @@ from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
 import pytest
 
 REQUIRED = "CALBATCH_REQUIRE_SERVICES"
-"""Where this is set, tests that are marked ``services`` may not be skipped."""
+"""Variable that, if set, turns skips of tests marked ``services`` into failures."""
 
 
 def require_available(*programs: str, package: str) -> None:

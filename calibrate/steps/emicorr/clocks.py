@@ -1,4 +1,4 @@
-"""When MIRI's pixels are read: the clocks of its readout, and the phases of a periodic signal.
+"""Clocks of MIRI's readout, and the phases of a periodic signal when its pixels are read.
 
 Times are in samples of 10 microseconds. Four amplifiers read four neighbouring columns at once.
 

@@ -1,4 +1,4 @@
-"""What killed drivers and workers leave behind: the next batch removes it, and nothing else."""
+"""Leftovers of killed drivers and workers: the next batch removes them, and nothing else."""
 
 import os
 import shutil

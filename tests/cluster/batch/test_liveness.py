@@ -1,4 +1,4 @@
-"""Whether a batch's driver lives, and the state that follows from it."""
+"""Liveness of a batch's driver, and the state of the batch that follows from it."""
 
 import json
 import os

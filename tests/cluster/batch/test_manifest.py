@@ -1,4 +1,4 @@
-"""When a batch's manifest is written."""
+"""A batch is done only once its manifest has been written."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is shown while a batch runs, and at its end."""
+"""The display of a running batch, and its summary at the end."""
 
 import io
 import re

@@ -30,7 +30,7 @@ LARGE = SMALL_BATCH + 1
 
 @pytest.fixture(autouse=True, scope="module")
 def _machine():
-    """Have 8 cores, and memory for 6 workers."""
+    """Simulate a machine with 8 cores, and memory for 6 workers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dask.system, "CPU_COUNT", CORES)
         patch.setattr(local, "affordable_workers", lambda: AFFORDABLE)

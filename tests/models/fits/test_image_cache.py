@@ -16,7 +16,7 @@ from calbatch.models.fits.readers import RowReader
 
 @pytest.fixture(autouse=True)
 def _empty(monkeypatch):
-    """Give each test an empty cache."""
+    """Empty the cache for each test."""
     monkeypatch.setattr(image_cache, "_entries", type(image_cache._entries)())
 
 

@@ -1,4 +1,4 @@
-"""What tiles contribute to the cleaning."""
+"""Contributions of tiles to the cleaning: draft rates, differences and noise."""
 
 import numpy as np
 

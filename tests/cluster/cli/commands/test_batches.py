@@ -24,7 +24,7 @@ from calbatch.cluster.ledger.store import NAME
 
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch, tmp_path_factory):
-    """Give each test a registry of its own, and a wide terminal."""
+    """Set up a registry for each test, and a wide terminal."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path_factory.mktemp("registry")))
     monkeypatch.setenv("COLUMNS", "250")
 

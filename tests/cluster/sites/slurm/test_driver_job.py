@@ -25,7 +25,7 @@ print("began", sys.argv[1:], os.environ.get("SBATCH_PARTITION"), os.environ.get(
 time.sleep(float(sys.argv[1 + int(os.environ.get("SLURM_RESTART_COUNT", 0))]))
 print("ended", flush=True)
 """
-"""What says that it began, and ends when told to, or after the seconds given for each run."""
+"""A driver that ends on SIGTERM, or after the seconds given for each run."""
 
 
 @pytest.fixture
@@ -137,7 +137,10 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-"""What stops in order when its time is up: told how long before its end, and how long it takes."""
+"""A driver that stops in order before its time limit.
+
+Its arguments are the seconds by which it stops earlier, and those that stopping takes.
+"""
 
 
 @pytest.mark.parametrize(

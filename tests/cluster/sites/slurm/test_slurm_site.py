@@ -39,7 +39,7 @@ ENCLOSING = {
     "SBATCH_PARTITION": "elsewhere",
     "SBATCH_EXPORT": "NONE",
 }
-"""What a driver finds that is itself a job, on a partition that is not ours."""
+"""The environment of a driver that is itself a job, on a partition that is not ours."""
 
 
 def options(folder, **more):
