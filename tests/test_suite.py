@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import groups, repository
+from support.assertions import support_helpers, vacuous_tests
 from support.failures import drop_leftovers
 from support.repository import ROOT, TESTS, imports, relative
 
@@ -85,3 +86,37 @@ def test_scripts_name_existing_tests(script):
     named = re.findall(r"\btests/[\w./]+", (ROOT / ".ci" / script).read_text())
     assert len(named) > 5
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_test_asserts():
+    helpers = support_helpers(ROOT / "tests" / "support")
+    found = {relative(p): vacuous_tests(p.read_text(), helpers) for p in TESTS}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_found"),
+    [
+        ("run()", True),
+        ("check_all()", True),
+        ("assert run()", False),
+        ("np.testing.assert_array_equal(a, b)", False),
+        ("with pytest.raises(ValueError): run()", False),
+        ("compare_all()", False),
+        ("check_indirectly()", False),
+        ("self.contract.require_order()", False),
+        ("prepare()", True),
+    ],
+)
+def test_tests_without_assertions_are_found(body, is_found):
+    """Helpers count that are known, or that assert and are named for it."""
+    module = f"""
+def check_all(): run()
+def compare_all(): assert run()
+def check_indirectly(): compare_all()
+def prepare(): assert run()
+def test_one():
+    {body}
+"""
+    helpers = frozenset({"require_order"})
+    assert vacuous_tests(module, helpers) == ["test_one"] * is_found

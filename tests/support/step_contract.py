@@ -94,7 +94,7 @@ class StepContract:
         """A process shares cached references between exposures."""
         with dask.config.set({reference_cache.SETTING: 2**30}):
             for result in self.results():
-                _run_watching_references(result)
+                _require_unchanged_references(result)
 
     def test_step_and_result_pickle(self):
         step = pickle.loads(pickle.dumps(self.step()))
@@ -167,7 +167,7 @@ def _refuse(*args, **kwargs):
     pytest.fail("something was computed before anybody asked for it")
 
 
-def _run_watching_references(model: DataModel) -> None:
+def _require_unchanged_references(model: DataModel) -> None:
     """Apply each kernel to the whole frame, and compare shared references with the files."""
     rows, columns = ((0, n) for n in model.frame)
     nodes = [n for n in model._content.node.ancestry() if isinstance(n, OperationNode)][::-1]

@@ -27,5 +27,8 @@ def test_the_message_names_the_format(start, message):
     assert "\n" not in str(refused.value)
 
 
-def test_fits_is_accepted():
-    check_signature("a.fits", b"SIMPLE  =                    T")
+def test_fits_alone_is_accepted():
+    card = b"SIMPLE  =                    T"
+    check_signature("a.fits", card)
+    with pytest.raises(FileError, match="is not FITS"):
+        check_signature("a.fits", card.replace(b"SIMPLE", b"SIMPLY"))

@@ -141,9 +141,10 @@ class TestOwnSchemas:
 
     @pytest.mark.parametrize("one_in", [8, pytest.param(1, marks=pytest.mark.slow)])
     def test_every_file_is_json_schema_once_shorthand_is_expanded(self, files, one_in):
+        validator = Draft202012Validator(Draft202012Validator.META_SCHEMA)
         for file in files[::one_in]:
             tree, _ = read_tree(locate(str(file)))
-            Draft202012Validator.check_schema(tree.to_json())
+            assert [*validator.iter_errors(tree.to_json())] == [], file
 
     def test_every_title_fits_beside_a_number(self, files):
         for file in files:

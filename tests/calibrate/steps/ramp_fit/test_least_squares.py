@@ -40,7 +40,7 @@ def rng():
     return np.random.default_rng(11)
 
 
-def agree(ramps, *, suppress=True, window=(None, None), ours=None, group_range=None):
+def compare_rates(ramps, *, suppress=True, window=(None, None), ours=None, group_range=None):
     """Compare our rates with jwst's."""
     wanted = jwst_fit(ramps, suppress=suppress, window=window)
     found = our_fit(ramps, suppress=suppress, window=ours, group_range=group_range)
@@ -53,7 +53,7 @@ class TestRates:
     @pytest.mark.parametrize("integrations", [1, 3])
     @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
     def test_unflagged_ramps(self, rng, groups, integrations, frames):
-        agree(draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1]))
+        compare_rates(draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1]))
 
     @pytest.mark.parametrize("suppress", [True, False])
     @pytest.mark.parametrize("frames", [(1, 0), (4, 1)], ids=["single", "averaged"])
@@ -61,21 +61,21 @@ class TestRates:
     @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 10, 120])
     def test_flagged_and_invalid_ramps(self, rng, groups, integrations, frames, suppress):
         ramps = draw(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
-        agree(spoil(flag_at_random(ramps, rng), rng), suppress=suppress)
+        compare_rates(spoil(flag_at_random(ramps, rng), rng), suppress=suppress)
 
     @pytest.mark.parametrize("suppress", [True, False])
     @pytest.mark.parametrize("integrations", [1, 2])
     @pytest.mark.parametrize("groups", [1, 2, 3, 4])
     def test_every_pattern_of_flags(self, rng, groups, integrations, suppress):
         ramps = draw(rng, integrations, groups, 26, 26, nframes=4, groupgap=1)
-        agree(every_pattern(ramps), suppress=suppress)
+        compare_rates(every_pattern(ramps), suppress=suppress)
 
     def test_every_pattern_of_good_groups(self, rng):
         ramps = draw(rng, 1, 9, 16, 32)
-        agree(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
+        compare_rates(every_pattern(ramps, (0, DO_NOT_USE)), suppress=False)
 
     def test_more_pixels_than_a_stretch(self, rng):
-        agree(flag_at_random(draw(rng, 1, 3, rows=17, columns=73), rng))
+        compare_rates(flag_at_random(draw(rng, 1, 3, rows=17, columns=73), rng))
 
     @settings(max_examples=25, deadline=None)
     @given(
@@ -96,7 +96,7 @@ class TestRates:
         last = data.draw(st.integers(min(first + 1, groups - 1), groups - 1))
         if first >= last:
             first, last = 0, groups - 1  # jwst ignores such a choice
-        agree(ramps, suppress=suppress, window=(first, last), ours=(first, last + 1))
+        compare_rates(ramps, suppress=suppress, window=(first, last), ours=(first, last + 1))
 
 
 class TestZeroFrames:
@@ -106,7 +106,7 @@ class TestZeroFrames:
     def test_every_pattern_of_flags(self, rng, groups, integrations, suppress):
         ramps = every_pattern(draw(rng, integrations, groups, 26, 26, nframes=4, groupgap=1))
         with_frames = with_zero_frames(ramps, rng)
-        agree(with_frames, suppress=suppress)
+        compare_rates(with_frames, suppress=suppress)
         used = not np.array_equal(
             our_fit(with_frames, suppress=suppress)[0]["data"],
             our_fit(ramps, suppress=suppress)[0]["data"],
@@ -117,7 +117,7 @@ class TestZeroFrames:
     @pytest.mark.parametrize("groups", [1, 3, 8])
     def test_flagged_and_invalid_ramps(self, rng, groups):
         ramps = spoil(flag_at_random(draw(rng, 3, groups, nframes=4, groupgap=1), rng, 0.4), rng)
-        agree(with_zero_frames(ramps, rng), suppress=False)
+        compare_rates(with_zero_frames(ramps, rng), suppress=False)
 
     def test_optional_results(self, rng):
         ramps = draw(rng, 2, 3, nframes=4, groupgap=1, drop_frames1=2)
@@ -163,14 +163,15 @@ class TestMiri:
         found = [usable_groups(ramps.groupdq, settings=ramps.settings())]
         group_range = find_group_range(found, where="x")
         assert group_range == (2, 8)
-        agree(ramps, group_range=group_range)
+        compare_rates(ramps, group_range=group_range)
 
     @pytest.mark.parametrize("window", [(0, 5), (3, 6)])
     def test_with_a_window(self, rng, window):
         ramps = self.miri(rng, 1, 9, first=1)
         ours = window[0], window[1] + 1
         found = usable_groups(ramps.groupdq, settings=ramps.settings(window=ours))
-        agree(ramps, window=window, ours=ours, group_range=find_group_range([found], where="x"))
+        group_range = find_group_range([found], where="x")
+        compare_rates(ramps, window=window, ours=ours, group_range=group_range)
 
     def test_a_group_usable_in_any_pixel_is_fitted(self, rng):
         ramps = self.miri(rng, 1, 6, first=1)

@@ -45,7 +45,7 @@ def rng():
     return np.random.default_rng(17)
 
 
-def agree(ramps, *, window=(None, None), ours=None):
+def compare_fits(ramps, *, window=(None, None), ours=None):
     """Compare our rates and chi-squared with jwst's; return ours.
 
     Whether the search for jumps ends can depend on rounding: on whether a divisor that is exactly 0
@@ -128,7 +128,7 @@ class TestRates:
     @pytest.mark.parametrize("groups", [4, 5, 10, 45])
     def test_unflagged_ramps(self, rng, groups, integrations, frames):
         ramps = wide(rng, integrations, groups, nframes=frames[0], groupgap=frames[1])
-        found = agree(hit(ramps, rng))
+        found = compare_fits(hit(ramps, rng))
         assert np.any(found[0]["dq"] & JUMP)  # its own, on top of the jumps flagged before
         assert np.isfinite(found[0]["data"]).mean() > 0.9
 
@@ -136,16 +136,16 @@ class TestRates:
     @pytest.mark.parametrize("groups", [5, 12])
     def test_flagged_and_invalid_ramps(self, rng, groups, frames):
         ramps = wide(rng, 2, groups, nframes=frames[0], groupgap=frames[1])
-        agree(spoil(flag_at_random(hit(ramps, rng), rng), rng))
+        compare_fits(spoil(flag_at_random(hit(ramps, rng), rng), rng))
 
     @pytest.mark.parametrize("frames", [(1, 0), (2, 0), (8, 2)], ids=str)
     @pytest.mark.parametrize("groups", [4, 9])
     def test_zero_frames(self, rng, groups, frames):
         ramps = wide(rng, 2, groups, nframes=frames[0], groupgap=frames[1])
-        agree(with_zero_frames(flag_at_random(hit(ramps, rng), rng, 0.05), rng))
+        compare_fits(with_zero_frames(flag_at_random(hit(ramps, rng), rng, 0.05), rng))
 
     def test_groups_outside_the_window_are_left_out(self, rng):
-        agree(wide(rng, 1, 9), window=(2, 6), ours=(2, 7))
+        compare_fits(wide(rng, 1, 9), window=(2, 6), ours=(2, 7))
 
     @settings(max_examples=15, deadline=None)
     @given(
@@ -158,7 +158,7 @@ class TestRates:
     )
     @example(**UNDECIDED)
     def test_drawn(self, seed, integrations, groups, frames, chance, flags):
-        agree(draw_row(seed, integrations, groups, frames, chance, flags))
+        compare_fits(draw_row(seed, integrations, groups, frames, chance, flags))
 
     def test_rounding_decides_whether_a_search_ends(self):
         ramps = draw_row(**UNDECIDED)
@@ -168,7 +168,7 @@ class TestRates:
         assert not is_undecided(alone, 0, 0, 0)
         in_row, by_itself = our_likely_fit(ramps), our_likely_fit(alone)
         assert by_itself[0]["data"][0, 0] == in_row[0]["data"][0, 20]
-        agree(alone)
+        compare_fits(alone)
 
 
 def test_integrations_are_averaged_by_the_variances_at_the_mean_rate():
