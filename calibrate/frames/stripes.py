@@ -85,7 +85,7 @@ class Orientation(NamedTuple):
         """Return the region of the image with bounds along its slow and its fast axis."""
         return Region(fast, slow) if self.is_transposed else Region(slow, fast)
 
-    def along(self, rows_and_columns: tuple[int, int]) -> tuple[int, int]:
+    def slow_and_fast(self, rows_and_columns: tuple[int, int]) -> tuple[int, int]:
         """Return (rows, columns) as (slow, fast); and (slow, fast) as (rows, columns)."""
         rows, columns = rows_and_columns
         return (columns, rows) if self.is_transposed else (rows, columns)
@@ -137,7 +137,7 @@ class Stripes:
 
     def array_region(self, read: Read) -> Region:
         """Return the region of the rows of a read in the image of their stripe."""
-        slow, fast = self.orientation.along(self.shape)
+        slow, fast = self.orientation.slow_and_fast(self.shape)
         return self.orientation.region(
             self.orientation.flip(read.array, read.rows, slow), (0, fast)
         )
@@ -156,7 +156,7 @@ class Stripes:
         fast_start : int
             The first pixel of the reference along the fast axis, from 0.
         """
-        _, size = self.orientation.along(self.shape)
+        _, size = self.orientation.slow_and_fast(self.shape)
         start = self.fast_start - fast_start
         for number, reads in enumerate(self.reads):
             # jwst copies stripes first and reference rows after them.
@@ -194,9 +194,9 @@ def stripes_of(exposure: DataModel) -> Stripes | None:
             f"{exposure.path}: FASTAXIS = {orientation.fast} and SLOWAXIS = {orientation.slow} "
             "must be two axes: 1 or -1, and 2 or -2"
         )
-    slow_start, fast_start = orientation.along((placed["ystart"], placed["xstart"]))
+    slow_start, fast_start = orientation.slow_and_fast((placed["ystart"], placed["xstart"]))
     shape = placed["ysize"], placed["xsize"]
-    size, _ = orientation.along(shape)
+    size, _ = orientation.slow_and_fast(shape)
     _require_numbers(exposure, values, size)
     name = str(exposure.meta.subarray.name)
     start = _first_row(name, orientation, slow_start)

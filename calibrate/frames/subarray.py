@@ -72,12 +72,12 @@ def _cut_to_stripes(
     reference: DataModel, covered: SubarrayPlacement, stripes: Stripes
 ) -> DataModel:
     """Return a reference on the rows that an exposure's stripes have."""
-    along = stripes.orientation.along
+    slow_and_fast = stripes.orientation.slow_and_fast
     (slow, fast), (slow_size, fast_size) = (
-        along((covered.ystart, covered.xstart)),
-        along((covered.ysize, covered.xsize)),
+        slow_and_fast((covered.ystart, covered.xstart)),
+        slow_and_fast((covered.ysize, covered.xsize)),
     )
-    _, wanted = along(stripes.shape)
+    _, wanted = slow_and_fast(stripes.shape)
     start = stripes.fast_start - (fast - 1)
     if (slow, slow_size) != (1, DETECTOR) or not 0 <= start <= fast_size - wanted:
         raise ReferenceFileError(

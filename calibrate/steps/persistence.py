@@ -34,6 +34,8 @@ from calbatch.models.tiling.plan import REGION, Region
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+Windows = OpenWindows | Array
+"""Open windows, or the time at which the window of each pixel ends."""
 
 MJD_OF_1970 = 40587.0
 DAY = 86400.0
@@ -187,12 +189,7 @@ def seconds_since_1970(days: float) -> float:
 
 
 def flag_persistence(
-    data: Array,
-    groupdq: Array,
-    *,
-    windows: OpenWindows | Array,
-    rules: WindowRules,
-    region: Region,
+    data: Array, groupdq: Array, *, windows: Windows, rules: WindowRules, region: Region
 ) -> Array:
     """Return group flags, with persistence flagged in the groups within windows.
 
@@ -214,12 +211,7 @@ def flag_persistence(
 
 
 def follow_windows(
-    data: Array,
-    groupdq: Array,
-    *,
-    windows: OpenWindows | Array,
-    rules: WindowRules,
-    region: Region,
+    data: Array, groupdq: Array, *, windows: Windows, rules: WindowRules, region: Region
 ) -> Array:
     """Return the times (s since 1970) at which the windows after the exposure end, (rows, columns).
 
@@ -234,19 +226,14 @@ def follow_windows(
 
 
 def gather_windows(
-    data: Array,
-    groupdq: Array,
-    *,
-    windows: OpenWindows | Array,
-    rules: WindowRules,
-    region: Region,
+    data: Array, groupdq: Array, *, windows: Windows, rules: WindowRules, region: Region
 ) -> OpenWindows:
     """Return the windows that are open after the exposure; see `flag_persistence`."""
     ends = follow_windows(data, groupdq, windows=windows, rules=rules, region=region)
     return OpenWindows.of_region(ends, region)
 
 
-def _ends_in(region: Region, windows: OpenWindows | Array) -> Array:
+def _ends_in(region: Region, windows: Windows) -> Array:
     """Return the times at which the windows of a region end, in a new array."""
     return windows.in_region(region) if isinstance(windows, OpenWindows) else windows.copy()
 

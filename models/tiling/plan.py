@@ -49,7 +49,7 @@ class Operation(Protocol):
         ...
 
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
-        """Return the resulting tile; ``values`` holds the reductions' results by key."""
+        """Return the resulting tile; ``values`` holds the values of reductions by key."""
         ...
 
 
@@ -218,7 +218,8 @@ class AssignNode(PlanNode):
 class ReductionSpec:
     """Definition of a reduction: gather from regions of the frame in turn, then combine once.
 
-    A decision is a reduction that gathers from the tiles instead, however the frame is cut.
+    A decision is a reduction that gathers its contributions from the tiles themselves; its value
+    does not depend on how the frame is cut into tiles.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ class ReductionSpec:
         Takes the list of gathered results, in the order of ``regions``.
     regions : tuple of Region, ValueSlot, or None
         The regions to gather from; a slot stands for a reduction that computes them. None for a
-        decision: it gathers from every tile, from top to bottom.
+        decision, which gathers from every tile, from top to bottom.
     until : callable, optional
         Takes the list gathered so far; gathering stops when it returns True.
     frame_bytes : int
@@ -243,7 +244,7 @@ class ReductionSpec:
 
     @property
     def is_decision(self) -> bool:
-        """True if it gathers from the tiles."""
+        """True if it gathers contributions from the tiles."""
         return self.regions is None
 
     def resolve_regions(self, values: Mapping[str, Any]) -> tuple[Region, ...]:
@@ -254,12 +255,12 @@ class ReductionSpec:
         return self.regions or ()
 
     def gather_from(self, tile: Tile, values: Mapping[str, Any]) -> Any:
-        """Return the results of one region or tile."""
+        """Return the kernel's results for one region, or a tile's contribution to a decision."""
         results = self.gather.run_kernel(tile, values)
         return results if len(results) > 1 else results[0]
 
     def compute(self, tile_of: Callable[[Region], Tile], values: Mapping[str, Any]) -> Any:
-        """Return the combined value."""
+        """Return the value of a reduction whose regions are known."""
         gathered: list[Any] = []
         for region in self.resolve_regions(values):
             gathered.append(self.gather_from(tile_of(region), values))
@@ -269,7 +270,7 @@ class ReductionSpec:
 
 
 class Reduction:
-    """A value computed over the frame, before the tiles run, from the fields at a node."""
+    """A value of the whole frame, computed once per exposure from the fields at a node."""
 
     def __init__(
         self, parent: PlanNode, spec: ReductionSpec, reductions: "Sequence[Reduction]" = ()

@@ -8,6 +8,7 @@ from jwst.pipeline import Detector1Pipeline as JwstDetector1
 from jwst.refpix import RefPixStep as JwstRefPixStep
 from stdatamodels.jwst import datamodels as jwst_models
 from support.agreement import assert_agreement
+from support.agreement_kinds import STRIPED
 from support.detector_steps import jwst_result
 from support.headers import differences
 from support.simulated import offline, small_exposure
@@ -15,7 +16,6 @@ from support.striped import raw_model
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
-from calbatch.calibrate.simulate.stripe_pattern import StripePattern
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.refpix import RefPixStep
 from calbatch.models import datamodels
@@ -25,32 +25,16 @@ pytestmark = [pytest.mark.agreement, pytest.mark.filterwarnings("ignore")]
 
 NOISE = Noise(cosmic_rays=1000.0, hot=0.01, bad_references=0.02)
 EXPOSURES = {
-    "multistripe": {
-        "detector": "NRCA2",
-        "subarray": "SUB164STRIPE4_DHS",
-        "size": (2048, 16),
-        "stripes": StripePattern(size=164, reads1=1, skips1=1526, reads2=40, skips2=85),
-    },
-    "superstripes of rows": {
-        "detector": "NRCB1",
-        "subarray": "FULL_SUPSTP510",
-        "size": (2048, 12),
-        "stripes": StripePattern(size=514, reads1=4, reads2=510, step=510, positions=4),
-        "zero_frame": True,
-    },
-    "superstripes of columns": {
-        "detector": "NIS",
-        "subarray": "SUB680STRIPE_SOSS",
-        "size": (12, 2048),
-        "stripes": StripePattern(size=684, reads1=4, reads2=680, step=680, positions=3, whole=True),
-        "exposure_type": "NIS_SOSS",
-        "zero_frame": True,
-    },
+    "multistripe": STRIPED["dhs"],
+    "superstripes of rows": {**STRIPED["rows"], "zero_frame": True},
+    "superstripes of columns": {**STRIPED["soss"], "detector": "NIS", "zero_frame": True},
 }
 
 
 def simulated(name):
-    return small_exposure(nints=2, ngroups=4, noise=NOISE, **EXPOSURES[name])
+    fields = dict(EXPOSURES[name])
+    size = fields.pop("shape")
+    return small_exposure(nints=2, ngroups=4, noise=NOISE, size=size, **fields)
 
 
 @pytest.mark.parametrize(

@@ -59,15 +59,15 @@ class CollatedFrame(NamedTuple):
 
 def collated_frame(stripes: Stripes, subarray: str) -> CollatedFrame:
     """Return the frame that spans all stripes; for some subarrays, all rows of the detector."""
-    along = stripes.orientation.along
+    slow_and_fast = stripes.orientation.slow_and_fast
     first, stop = 0, DETECTOR
     if subarray not in WHOLE_DETECTOR:
         reads = [read for reads in stripes.reads for read in reads if not read.is_reference]
         first = min(read.detector for read in reads)
         stop = max(read.detector + read.rows for read in reads)
     start, _ = stripes.orientation.flip(first, stop - first, DETECTOR)
-    _, fast = along(stripes.shape)
-    rows, columns = along((stop - first, fast))
+    _, fast = slow_and_fast(stripes.shape)
+    rows, columns = slow_and_fast((stop - first, fast))
     return CollatedFrame(first, stop - first, start + 1, (rows, columns))
 
 
@@ -110,7 +110,7 @@ def collate_stripes(ramp: RampModel, stripes: Stripes, frame: CollatedFrame) -> 
 
 def _collating_patches(stripes: Stripes, frame: CollatedFrame, grouped: bool) -> Iterator[Patch]:
     """Yield the patches in the order in which jwst assigns them."""
-    _, fast = stripes.orientation.along(stripes.shape)
+    _, fast = stripes.orientation.slow_and_fast(stripes.shape)
     for repeat, number, read in _science_reads(stripes):
         slow = stripes.orientation.flip(read.detector - frame.first_row, read.rows, frame.rows)
         placed = Planes(1, repeat, stripes.repeats) if grouped else None
@@ -223,7 +223,7 @@ def read_times_of_stripes(exposure: RampModel, stripes: Stripes) -> list[list[fl
     StepError
         If the header lacks NFRAMES or GROUPGAP, or there are more than ``MOST_TIMES`` times.
     """
-    slow, fast = stripes.orientation.along(stripes.shape)
+    slow, fast = stripes.orientation.slow_and_fast(stripes.shape)
     outputs = int(header_number(exposure, "meta.exposure.noutputs") or 1)
     frames = int(required_number(exposure, "meta.exposure.nframes", positive=True))
     gap = int(required_number(exposure, "meta.exposure.groupgap"))

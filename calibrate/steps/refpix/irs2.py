@@ -35,7 +35,7 @@ from calbatch.calibrate.steps.refpix._prediction import (
     TimeSeries,
     times_of,
 )
-from calbatch.calibrate.steps.refpix._remaining import RemainingReferences
+from calbatch.calibrate.steps.refpix._preserved import PreservedReferences
 from calbatch.calibrate.steps.refpix.bad_references import (
     find_bad_pairs,
     list_bad_pixels,
@@ -83,15 +83,15 @@ class InterleavedSignal:
         drift within a frame.
     offsets : ndarray or None
         float64, (integrations, groups, file rows): means of the border, which are subtracted first.
-    kept : ndarray or None
+    preserved : ndarray or None
         float32, (integrations, groups, `InterleavedLayout.reference_rows`, columns): what remains
-        of the interleaved pixels and the reference output, if they are kept.
+        of the interleaved pixels and the reference output, if they are preserved.
     """
 
     correction: Array
     lines: Array
     offsets: Array | None
-    kept: Array | None = None
+    preserved: Array | None = None
 
 
 def interleaved_regions(layout: InterleavedLayout) -> list[Region]:
@@ -120,8 +120,8 @@ def count_signal_bytes(shape: tuple[int, ...], *, keep: bool) -> int:
     sample = np.dtype(np.float32).itemsize
     frames = shape[0] * shape[1]
     gathered = DETECTOR * (SECTION + AMPLIFIERS * len(REFERENCE_POSITIONS)) * sample
-    kept = (ROWS - DETECTOR) * DETECTOR * sample if keep else 0
-    signal = DETECTOR * DETECTOR * sample + kept
+    preserved = (ROWS - DETECTOR) * DETECTOR * sample if keep else 0
+    signal = DETECTOR * DETECTOR * sample + preserved
     return frames * (signal + 2 * gathered) + WORK * SAMPLES * sample
 
 
@@ -288,7 +288,7 @@ def _signal_of(
     samples: InterleavedSamples, weights: ReferenceWeights, offsets: Array | None, keep: bool
 ) -> InterleavedSignal:
     lead = samples.output.shape[:2]
-    kept = RemainingReferences(samples.layout, lead) if keep else None
+    preserved = PreservedReferences(samples.layout, lead) if keep else None
     correction = np.empty((*lead, DETECTOR, DETECTOR), np.float32)
     lines = np.empty((*lead, AMPLIFIERS, 2), np.float32)
     rows = np.empty((512, DETECTOR), np.float32)
@@ -300,15 +300,15 @@ def _signal_of(
         for group in range(lead[1]):
             placed = correction[i, group, ::order, ::order]
             filled = integration.fill_output(group)
-            if kept is not None:
-                kept.start_group(i, group, integration, filled)
+            if preserved is not None:
+                preserved.start_group(i, group, integration, filled)
             for k, series in enumerate(integration.predict(group, filled, weights)):
                 loops.pick_rows(series, PIXEL_TIMES, rows)
                 placed[512 * k : 512 * (k + 1)] = rows if k % 2 == 0 else rows[::-1]
-                if kept is not None:
-                    kept.add_amplifier(k + 1, series)
-            if kept is not None:
-                kept.finish_group()
+                if preserved is not None:
+                    preserved.add_amplifier(k + 1, series)
+            if preserved is not None:
+                preserved.finish_group()
     if offsets is not None:
         amplifiers = slice(AMPLIFIERS) if samples.layout.is_turned else slice(1, SECTIONS)
         offsets = offsets[:, :, amplifiers][..., PIXEL_POSITIONS].reshape(*lead, DETECTOR)
@@ -316,7 +316,7 @@ def _signal_of(
         correction=correction,
         lines=lines,
         offsets=offsets,
-        kept=None if kept is None else kept.samples,
+        preserved=None if preserved is None else preserved.samples,
     )
 
 
@@ -379,7 +379,7 @@ def subtract_from_all(
     """Subtract the signal from all samples of a region, interleaved ones included.
 
     As `subtract_interleaved`, but ``data`` and ``region`` have all rows of the file, and ``signal``
-    has ``kept``.
+    has ``preserved``.
     """
     rows, science = layout.science_within(region)
     result = np.empty(data.shape, np.float32)
@@ -390,7 +390,8 @@ def subtract_from_all(
         )
     others = layout.reference_rows
     first, last = np.searchsorted(others, region.rows)
-    if signal.kept is not None:
+    if signal.preserved is not None:
         columns = slice(*region.cols)
-        result[:, :, others[first:last] - region.rows[0]] = signal.kept[:, :, first:last, columns]
+        rows = others[first:last] - region.rows[0]
+        result[:, :, rows] = signal.preserved[:, :, first:last, columns]
     return result

@@ -82,7 +82,7 @@ def layout_of_stripes(stripes: Stripes, stripe: Array | None = None) -> StripeLa
     stripe : ndarray, optional
         The stripes that read the rows of a collated frame; see `StripeLayout`.
     """
-    slow, fast = stripes.orientation.along(stripes.shape)
+    slow, fast = stripes.orientation.slow_and_fast(stripes.shape)
     columns = np.arange(fast)[:: np.sign(stripes.orientation.fast)]
     amplifier = (columns + stripes.fast_start) // AMPLIFIER
     output = np.where(2 * amplifier < OUTPUTS, 2 * amplifier + columns % 2, -1)

@@ -58,8 +58,8 @@ def test_rows_are_those_that_jwst_reads(mode):
 def test_references_are_cut_as_by_jwst(mode):
     model = raw_model(mode)
     stripes = stripes_of(model)
-    slow, fast = 2048, stripes.orientation.along(stripes.shape)[1]
-    frame = stripes.orientation.along((slow, fast))
+    slow, fast = 2048, stripes.orientation.slow_and_fast(stripes.shape)[1]
+    frame = stripes.orientation.slow_and_fast((slow, fast))
     numbers = np.arange(slow * fast, dtype="u4").reshape(frame)
     cut = cut_to_stripes(MaskModel(dq=numbers), stripes, stripes.fast_start)
     wanted = stripe_utils.generate_stripe_reference(numbers, jwst_model(model))

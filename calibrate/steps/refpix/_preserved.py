@@ -1,4 +1,4 @@
-"""Correct the reference pixels and the reference output of IRS2 exposures that keep them.
+"""Correct the reference pixels and the reference output of IRS2 exposures that preserve them.
 
 References for IRS2, such as superbiases, are made from exposures with all samples.
 
@@ -26,7 +26,7 @@ from calbatch.calibrate.steps.refpix._prediction import REFERENCE_TIMES, TimeSer
 Array = npt.NDArray[Any]
 
 
-class RemainingReferences:
+class PreservedReferences:
     """The corrected samples of reference pixels and the reference output, added group by group.
 
     The reference output keeps its mean over the groups, and its reference pixels have the values
