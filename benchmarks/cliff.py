@@ -1,4 +1,4 @@
-"""Cliff: whether the CPU time follows pixels and samples for exposures of any shape.
+"""Cliff: CPU time against pixels and samples, for exposures of any shape.
 
 time = a + b x pixels + c x samples is fitted, where a sample is one pixel of one group. The plot is
 ``benchmarks/cliff.png``; with ``--quick``, it is in the folder of the inputs.

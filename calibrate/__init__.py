@@ -1,1 +1,1 @@
-"""Steps, pipelines and their parameters: what happens to pixels."""
+"""Steps, pipelines and their parameters: the calibration of pixels."""

@@ -25,7 +25,7 @@ _NONE: Members = MappingProxyType({})
 
 
 class UnitAccess:
-    """Base class of steps: what a step needs in chains and in units of several inputs.
+    """Base class of steps: the methods for chains and for units of several inputs.
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ Mode = Literal["auto", "local", "remote"]
 
 
 class CacheClient:
-    """Maintains a cache, whatever the state of its rules.
+    """Client for maintaining a cache, even if its rules are missing or damaged.
 
     Parameters
     ----------

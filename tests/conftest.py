@@ -82,7 +82,7 @@ def _little_to_collect() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Keep what a failed test leaves open from failing a later test."""
+    """Drop the objects that a failed test leaves open, which would fail a later test."""
     failed = item.session.testsfailed
     result = yield
     if item.session.testsfailed > failed:

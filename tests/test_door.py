@@ -56,7 +56,7 @@ def test_an_unknown_name_is_an_attribute_error(namespace):
 
 
 def typed_names(module):
-    """Return what type checkers see: the names imported for them alone."""
+    """Return the names that are imported for type checkers alone."""
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]

@@ -1,4 +1,4 @@
-"""Multistripe and superstripe readout: which rows of the detector an exposure has, and where.
+"""Multistripe and superstripe readout: an exposure's rows of the detector, and their places.
 
 In multistripe readout, MSTR_RD1 reference rows are read first, then stripes of MSTR_RD2 rows
 elsewhere on the detector. The reference rows may be read again before each stripe. In superstripe

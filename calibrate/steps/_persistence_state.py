@@ -1,4 +1,4 @@
-"""The state of persistence: when each pixel's window ends, kept in a file between exposures.
+"""The state of persistence: the ends of windows, stored in a file between exposures.
 
 The file is jwst's: an ASDF tree with a branch for each detector, which lists the pixels that have a
 window (``rows`` and ``cols``), the time at which it ends (``vals``, in seconds since 1970), and the

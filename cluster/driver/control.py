@@ -1,4 +1,4 @@
-"""Stop requests: how users stop a driver on any host, through a file beside the ledger."""
+"""Stop requests: users stop a driver on any host through a file beside the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The retry policy: what to do after a failure, given its kind and the exposure's history."""
+"""The retry policy: the decision after a failure, from its kind and the exposure's history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dependencies between the units of a batch: which wait for which, and which may begin."""
+"""The dependencies between the units of a batch: waiting units, their makers, and their release."""
 
 from __future__ import annotations
 

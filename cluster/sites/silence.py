@@ -1,4 +1,4 @@
-"""Workers that send no heartbeats: which of them are stopped, and which are only busy.
+"""Workers that send no heartbeats, because they are stopped, unreachable or only busy.
 
 A worker sends a heartbeat twice a second, or less often if there are many workers. It sends none
 while its process is stopped (SIGSTOP, a suspended job). It also sends none while a kernel holds the

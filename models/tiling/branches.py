@@ -1,4 +1,4 @@
-"""The nodes of plans that share tiles: where branches part, and where tiles wait for a decision."""
+"""The nodes of plans that share tiles: forks of branches, and tiles that wait for a decision."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Parameter references: what they set, what they leave, and stpipe's order among them."""
+"""Parameter references: the parameters that they set, and stpipe's order among them."""
 
 import logging
 

@@ -120,7 +120,7 @@ def calbatch(*arguments: object) -> CommandResult:
 
 @contextmanager
 def _process_state() -> Iterator[None]:
-    """Restore what commands change in their process, such as hooks that pytest has set."""
+    """Restore the state of the process that commands change, such as hooks of pytest."""
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     argv, columns, formatwarning = sys.argv, os.environ.get("COLUMNS"), warnings.formatwarning
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook

@@ -253,7 +253,7 @@ def mirrored_test(module: Path) -> Path | None:
 
 @functools.cache
 def exceptions(root: Path) -> dict[str, set[str]]:
-    """Return what `repository.toml` has to list, by section."""
+    """Return the entries that `repository.toml` has to list, by section."""
     found: dict[str, set[str]] = {
         name: set() for name in ("untested", "participles", "adjectives", "docstrings")
     }

@@ -50,7 +50,7 @@ class UnitBatch:
     ahead: bool = True
 
     def drive(self, *sites, commit=True):
-        """Drive what is left of the batch; return the driver, or None if it died."""
+        """Drive the rest of the batch; return the driver, or None if it died."""
         with Ledger(self.folder / "state") as ledger:
             if not list(ledger._rows("SELECT * FROM batches")):
                 paths = [str(exposure_path(n)) for n in range(self.count)]

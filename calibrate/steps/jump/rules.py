@@ -1,4 +1,4 @@
-"""Decisions of the jump step for a whole exposure: how to distinguish jumps from noise.
+"""Decisions of the jump step for a whole exposure: its method, limits and usable groups.
 
 Source: stcal 1.20 ``twopoint_difference`` (``groups_all_set_dnu``, ``check_group_counts``).
 """

@@ -22,7 +22,7 @@ from calbatch.models.datamodels import Level1bModel, MaskModel, SuperstripeRampM
 
 
 def jwst_model(model):
-    """Return what jwst's functions read of a model."""
+    """Return the metadata of a model that jwst's functions read."""
     place = SimpleNamespace(**dict(model.meta.subarray.items()))
     return SimpleNamespace(meta=SimpleNamespace(subarray=place))
 

@@ -1,4 +1,4 @@
-"""Commands as hooks: how they are split, what they are run on, and how they fail."""
+"""Commands as hooks: their arguments, the files that they run on, and their failures."""
 
 import logging
 import shlex

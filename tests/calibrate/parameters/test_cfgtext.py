@@ -23,7 +23,7 @@ def read(written):
 
 
 def tries(function, value):
-    """Return what is written of a value, or reject the example if a file cannot hold it."""
+    """Return the text of a value, or reject the example if a file cannot hold it."""
     try:
         return function(value)
     except NotInFileError:

@@ -1,4 +1,4 @@
-"""Pipeline guider: the order of its steps, its product, and what it does not calibrate."""
+"""Pipeline guider: the order of its steps, its product, and the exposures that it rejects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pipeline simple: which steps an exposure passes through."""
+"""Pipeline simple: the steps that an exposure passes through."""
 
 import pytest
 

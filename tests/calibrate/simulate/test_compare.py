@@ -1,3 +1,5 @@
+"""Scores of rates and of flagged rays against the truth."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Plans of readouts: frames, times, and the order of pixels."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Whole simulated sets: their files, presets and reproducibility."""
+
 import pytest
 from support.simulated import small_exposure
 

@@ -1,4 +1,4 @@
-"""The command line: what it takes, what it says, and how it ends."""
+"""The command line: its arguments, its output, and its exit status."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`calbatch refs`: what each command is called with, and how it ends."""
+"""`calbatch refs`: the arguments and the exit status of each command."""
 
 import inspect
 

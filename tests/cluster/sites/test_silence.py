@@ -226,7 +226,7 @@ def apart(tmp_path, monkeypatch):
 
 
 def events_of(out):
-    """Return what a batch has told so far; nothing before it is there."""
+    """Return the events of a batch so far; none before its folder exists."""
     with contextlib.suppress(LedgerError), View(state_of(out)) as view:
         return [event for batch in view.batches() for event in view.events(batch.id)]
     return []

@@ -1,4 +1,4 @@
-"""Files that cannot be written or published, and what is left of them."""
+"""Files that cannot be written or published, and their remains."""
 
 import errno
 import os

@@ -1,3 +1,5 @@
+"""Fixtures for tests of schemas."""
+
 import pytest
 
 

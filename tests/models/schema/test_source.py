@@ -1,4 +1,4 @@
-"""Schema files: how they are found, and read with their references and shorthand."""
+"""Schema files: finding them, and reading them with their references and shorthand."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Regions and tiles: their arithmetic, and how often their pixels are read."""
+"""Regions and tiles: their arithmetic, and the number of times that their pixels are read."""
 
 import pickle
 

@@ -1,3 +1,5 @@
+"""Nonlinearity of a detector, and its inverse."""
+
 import numpy as np
 import pytest
 

@@ -38,7 +38,7 @@ def limits(diffs, one_by_one, *, variance=4.0, only=None):
 
 
 def suspects(diffs, one_by_one, *, variance=4.0):
-    """Return which pixels may have jumps at first sight."""
+    """Return the mask of pixels that may have jumps at first sight."""
     usable = np.isfinite(diffs).sum(axis=0).astype("i4")
     found = np.empty(usable.size, "i4")
     order = sort_differences(diffs, one_by_one)
@@ -48,7 +48,7 @@ def suspects(diffs, one_by_one, *, variance=4.0):
 
 
 def without_jumps(values, variance):
-    """Return what remains when the largest deviation is removed as long as it is a jump."""
+    """Return the values without the largest deviation, and so on until that is no jump."""
     values = np.sort(np.abs(np.asarray(values, "f8")))
     while values.size >= 2:
         # The largest value is not part of the median of four or more, or of two.

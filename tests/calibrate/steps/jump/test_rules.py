@@ -1,4 +1,4 @@
-"""Decisions for a whole exposure: which groups are usable, which method, which limits."""
+"""Decisions for a whole exposure: usable groups, method and limits."""
 
 import numpy as np
 import pytest

@@ -75,7 +75,7 @@ def fit_both(ramps, window=(None, None), ours=None):
 
 
 def find_undecided(ramps, found, wanted):
-    """Return which ramps differ because rounding decides whether their search ends."""
+    """Return the mask of ramps that differ because rounding decides whether their search ends."""
     differ = ~np.isclose(found, wanted, rtol=1e-3, atol=0, equal_nan=True)
     for at in np.argwhere(differ):
         differ[tuple(at)] = is_undecided(ramps, *at)

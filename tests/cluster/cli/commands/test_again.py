@@ -74,7 +74,7 @@ def test_only_exposures_with_other_references_are_in_the_new_batch(calibrated):
 
 
 class Watched:
-    """A watched folder: what happens at each pause, and the batches that are made."""
+    """A watched folder: an event at each pause, and the batches that are made."""
 
     def __init__(self, folder, output):
         self.folder, self.output = folder, output

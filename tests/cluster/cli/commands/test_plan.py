@@ -1,4 +1,4 @@
-"""`calbatch plan`: what running a batch would take."""
+"""`calbatch plan`: the work, time and space that a batch would take."""
 
 import re
 

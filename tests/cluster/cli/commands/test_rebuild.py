@@ -1,4 +1,4 @@
-"""`calbatch rebuild`: what it says of a new ledger."""
+"""`calbatch rebuild`: its report on the new ledger."""
 
 import pytest
 from support.recorded import record_batch

@@ -1,4 +1,4 @@
-"""`calbatch simulate`: what it makes, what it says, and where it refuses to write."""
+"""`calbatch simulate`: its files, its output, and folders that it refuses."""
 
 import errno
 import json
