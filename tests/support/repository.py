@@ -30,8 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sources(ROOT)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
-OTHERS = [p for folder in ("benchmarks", "docs", ".ci") for p in (ROOT / folder).rglob("*.py")]
 """Other modules of the repository."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXCEPTIONS = tomllib.loads((ROOT / "tests" / "repository.toml").read_text())
