@@ -32,7 +32,7 @@ _SLURM_PACKAGES = ("dask_jobqueue", "cryptography")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check has found.
+    """The result of a check.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from calbatch.cluster.ledger.store import NAME
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch, tmp_path):
-    """Give each test a registry of its own, and a working folder without batches."""
+    """Set up a registry for each test, and a working folder without batches."""
     monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "registry"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
