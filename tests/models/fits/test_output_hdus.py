@@ -16,6 +16,9 @@ from calbatch.models.fits.output_hdus import OutputTable, table_bytes
         [("n", "<i4"), ("mjd", ">f8"), ("name", "S5")],
         [("octets", "u1", (98,)), ("cube", "<i2", (2, 3)), ("names", "S3", (2,))],
         [("long", "<i8"), ("real", ">f4")],
+        [("one", "f4", (1,)), ("ones", "f8", (1, 1)), ("letter", "S1"), ("letters", "S1", (2, 1))],
+        [("it's", "f4"), ("N" * 60, "i2", (2,))],
+        [("void", "f4", (0,)), ("x", "f4")],
         [("unsigned", "<u2"), ("flag", "?")],  # stored differently than in memory
     ],
 )
