@@ -177,12 +177,12 @@ def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
-    """Return whether FITS and NumPy store all columns alike, except for the byte order."""
+    """Return whether FITS and NumPy store all columns alike, except for byte order and encoding."""
     names = dtype.names or ()
     if not 0 < len({name.lower() for name in names}) == len(names) <= _MOST_COLUMNS:
         return False
     kinds = [dtype[name] for name in names]
-    stored_alike = [k.base.kind == "S" or k.base.str[1:] in _PLAIN_COLUMNS for k in kinds]
+    stored_alike = [k.base.kind in "SU" or k.base.str[1:] in _PLAIN_COLUMNS for k in kinds]
     fit_a_card = [n.isprintable() and len(n) + n.count("'") <= _LONGEST_NAME for n in names]
     described = all(fit_a_card) and all(map(str.isascii, names))
     return all(stored_alike) and described and all(kind.itemsize for kind in kinds)
@@ -190,7 +190,8 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 
 def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     """Return the structural cards and the data of a table with plain columns."""
-    kinds = [(n, table.dtype[n].base, table.dtype[n].shape) for n in table.dtype.names or ()]
+    columns = [(name, table.dtype[name]) for name in table.dtype.names or ()]
+    kinds = [(name, _encoded(kind.base), kind.shape) for name, kind in columns]
     stored = np.dtype([(n, base.newbyteorder(">"), shape) for n, base, shape in kinds])
     cards: list[Card] = [
         ("XTENSION", "BINTABLE", "binary table extension"),
@@ -205,6 +206,12 @@ def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     for number, (name, base, shape) in enumerate(kinds, 1):
         cards += _column_cards(number, name, base, shape)
     return cards, table.astype(stored).tobytes()
+
+
+def _encoded(base: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which elements are stored, as text is ASCII."""
+    one = np.dtype("U1").itemsize
+    return np.dtype(f"S{base.itemsize // one}") if base.kind == "U" else base
 
 
 def _column_cards(

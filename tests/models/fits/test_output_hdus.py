@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from calbatch.models.errors import ModelError
 from calbatch.models.fits.output_hdus import OutputTable, table_bytes
 
 
@@ -24,7 +25,17 @@ from calbatch.models.fits.output_hdus import OutputTable, table_bytes
 )
 def test_tables_are_astropys_byte_for_byte(dtype, rows):
     octets = np.random.default_rng(rows).integers(0, 2, rows * np.dtype(dtype).itemsize, np.uint8)
-    table = octets.view(dtype)
+    require_astropys_bytes(octets.view(dtype))
+
+
+def test_text_is_stored_as_ascii():
+    texts = [("a", ["b", ""], 1.5), ("two words", ["", "it's"], np.nan), ("", ["x" * 4, "y"], 0)]
+    require_astropys_bytes(np.array(texts, [("s", "U9"), ("pair", "U4", (2,)), ("x", "f8")]))
+    with pytest.raises(ModelError, match=r"TAB: FITS cannot hold the table"):
+        table_bytes(OutputTable("TAB", np.array([("µ",)], [("s", "U1")])))
+
+
+def require_astropys_bytes(table):
     header, data = table_bytes(OutputTable("TAB", table))
     stream = io.BytesIO()
     fits.BinTableHDU(table.copy(), name="TAB", ver=1).writeto(stream)
