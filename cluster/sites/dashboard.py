@@ -69,7 +69,7 @@ class _FirstRequest(web.RequestHandler):
         self.redirect(f"./{page}")  # relative, as a proxy may serve this under another path
 
 
-class _PlotList(IndividualPlots):  # type: ignore[misc]  # dask is not annotated
+class _PlotList(IndividualPlots):
     """The list of plots, by which JupyterLab's extension recognizes a dashboard."""
 
     async def get(self) -> None:
@@ -82,7 +82,7 @@ class _PlotList(IndividualPlots):  # type: ignore[misc]  # dask is not annotated
         super().get()
 
 
-routes = [(r"individual-plots.json", _PlotList, {})]
+routes: list[tuple[str, type, dict[str, Any]]] = [(r"individual-plots.json", _PlotList, {})]
 """Routes of a scheduler; the name is dask's."""
 
 

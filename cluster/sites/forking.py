@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _MALLOC_PARAMETERS = {
     "MALLOC_TRIM_THRESHOLD_": -1,
@@ -46,16 +46,16 @@ def is_fork_safe() -> bool:
 
 @contextmanager
 def fork_server_here() -> Iterator[None]:
-    """Have multiprocessing fork the fork server that it starts within this context.
+    """Fork the fork server that multiprocessing starts within this context, if it starts one.
 
     The process must be safe to fork; see `is_fork_safe`.
     """
     execute = util.spawnv_passfds
 
-    def start(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-        if "multiprocessing.forkserver" not in arguments[-1]:
+    def start(path: bytes, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in str(arguments[-1]):
             return execute(path, arguments, descriptors)
-        return _fork(arguments[-1], descriptors)
+        return _fork(str(arguments[-1]), descriptors)
 
     util.spawnv_passfds = start
     try:

@@ -191,7 +191,7 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     """Return the structural cards and the data of a table with plain columns."""
     columns = [(name, table.dtype[name]) for name in table.dtype.names or ()]
-    kinds = [(name, _encoded(kind.base), kind.shape) for name, kind in columns]
+    kinds = [(name, _storage_type(kind.base), kind.shape) for name, kind in columns]
     stored = np.dtype([(n, base.newbyteorder(">"), shape) for n, base, shape in kinds])
     cards: list[Card] = [
         ("XTENSION", "BINTABLE", "binary table extension"),
@@ -208,7 +208,7 @@ def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     return cards, table.astype(stored).tobytes()
 
 
-def _encoded(base: np.dtype[Any]) -> np.dtype[Any]:
+def _storage_type(base: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type in which elements are stored, as text is ASCII."""
     one = np.dtype("U1").itemsize
     return np.dtype(f"S{base.itemsize // one}") if base.kind == "U" else base
