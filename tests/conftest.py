@@ -24,6 +24,9 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "calbatch")
 
+# Otherwise each of several hundred processes compiles all of calbatch's modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Keep the notes on batches out of the user's own registry.
 os.environ["CALBATCH_STATE_DIR"] = tempfile.mkdtemp(prefix="calbatch-state-")
 atexit.register(shutil.rmtree, os.environ["CALBATCH_STATE_DIR"], ignore_errors=True)

@@ -49,7 +49,8 @@ class Configurable:
             self._require_known(name)
         self._require_no_method(name, value)
         object.__setattr__(self, name, value)
-        if name in parameters_of(type(self)) and "sources" in self.__dict__:
+        is_parameter = isinstance(getattr(type(self), name, None), Parameter)
+        if is_parameter and "sources" in self.__dict__:
             self.sources[name] = SET_IN_PYTHON
 
     def _require_no_method(self, name: str, value: Any) -> None:

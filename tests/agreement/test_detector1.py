@@ -32,8 +32,9 @@ def check(exposure, path=None, **parameters):
 @pytest.mark.parametrize(
     ("ngroups", "nints"),
     [
-        *((1, 1), (2, 3), (3, 1), (4, 3), (5, 1), (10, 3), (12, 1)),
-        *(long(*case) for case in ((1, 3), (2, 1), (3, 3), (4, 1), (5, 3), (10, 1), (12, 3))),
+        *((1, 1), (2, 3), (4, 3), (5, 1)),
+        *(long(*case) for case in ((1, 3), (2, 1), (3, 1), (3, 3), (4, 1), (5, 3))),
+        *(long(*case) for case in ((10, 1), (10, 3), (12, 1), (12, 3))),
     ],
 )
 def test_any_number_of_groups_and_integrations(ngroups, nints):
@@ -46,6 +47,7 @@ def test_any_number_of_groups_and_integrations(ngroups, nints):
     assert np.isfinite(rateints).mean() > 0.8
 
 
+@pytest.mark.ci
 def test_120_groups():
     found = check(
         small_exposure(
@@ -57,6 +59,7 @@ def test_120_groups():
     assert 0 < jumps.mean() < 1
 
 
+@pytest.mark.ci
 def test_sigma_clipping_across_many_integrations():
     exposure = small_exposure("NRCA1", shape=(16, 24), nints=60, ngroups=3, noise=ROUGH)
     clipped = check(exposure, jump={"minimum_sigclip_groups": 20})["jump"].fields["groupdq"]
@@ -71,9 +74,9 @@ DETECTORS = ("NRCA1", "NRCB4", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2")
 @pytest.mark.parametrize(
     ("detector", "where"),
     [
-        *((detector, "edge") for detector in DETECTORS),
-        *(("NRCA1", "middle"), ("NRS2", "middle")),
-        *(long(name, "middle") for name in DETECTORS if name not in ("NRCA1", "NRS2")),
+        *(("NRCA1", "edge"), ("NIS", "edge"), ("NRS2", "edge"), ("NRS2", "middle")),
+        *(long(name, "edge") for name in DETECTORS if name not in ("NRCA1", "NIS", "NRS2")),
+        *(long(name, "middle") for name in DETECTORS if name != "NRS2"),
     ],
 )
 def test_every_detector_with_and_without_reference_pixels(detector, where):
@@ -83,6 +86,7 @@ def test_every_detector_with_and_without_reference_pixels(detector, where):
     assert changed == (where == "edge")
 
 
+@pytest.mark.ci
 def test_averaged_frames_with_gaps():
     exposure = small_exposure("NRCA1", nframes=4, groupgap=1, ngroups=8, nints=2, noise=ROUGH)
     rate = check(exposure)["rate"].fields["data"]
@@ -194,7 +198,7 @@ def test_a_zero_frame_that_the_header_denies_is_not_corrected(tmp_path):
     np.testing.assert_array_equal(zero, fits.getdata(path, "ZEROFRAME"))
 
 
-@pytest.mark.parametrize("readpatt", ["RAPID", "BRIGHT2"])
+@pytest.mark.parametrize("readpatt", [long("RAPID"), "BRIGHT2"])
 def test_likelihood(readpatt):
     zero = readpatt == "BRIGHT2"
     exposure = small_exposure(  # jwst fits one row of pixels after another
@@ -237,7 +241,7 @@ def saturating(tmp_path_factory):
         return exposure, path, {arrays.step: arrays for arrays in our_steps(path)}
 
 
-@pytest.mark.slow  # the tests above compare the same steps on subarrays; CI runs this one
+@pytest.mark.ci  # the tests above compare the same steps on subarrays
 @pytest.mark.parametrize(
     ("detector", "ngroups"),
     [("NRCA1", 3), *((name, 2) for name in ("NRCB1", "NIS", "NRS1", "NRS2", "GUIDER1", "GUIDER2"))],

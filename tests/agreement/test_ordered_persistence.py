@@ -80,6 +80,7 @@ def run_by_hand(inputs, folder):
     return found
 
 
+@pytest.mark.ci
 def test_a_killed_batch_hands_windows_on_as_jwst_run_by_hand(killed, inputs, tmp_path):
     killed.run(200)
     assert len(killed.folders) == 1  # killed, and resumed

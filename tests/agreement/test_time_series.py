@@ -65,6 +65,7 @@ def test_a_segment_agrees_with_jwst(exposure, tmp_path):
     assert ours["INT_TIMES"].tolist() == raw[2:5].tolist()
 
 
+@pytest.mark.ci
 def test_memory_for_many_integrations_is_what_plan_states(exposure, tmp_path):
     path = tmp_path / "long_uncal.fits"
     with fits.open(exposure.path, memmap=False) as hdus:

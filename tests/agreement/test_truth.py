@@ -5,6 +5,7 @@ Some 63,000 pixels are compared each time: chance moves the mean by 0.004, the s
 
 import numpy as np
 import pytest
+from support.cases import long
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
@@ -18,15 +19,15 @@ NOISE = Noise(correlated=False, cosmic_rays=200.0)
 
 EXPOSURES = [
     {"detector": "NRCA1", "ngroups": 10, "seed": 0},
-    {"detector": "NRCA1", "ngroups": 10, "seed": 1},
-    {"detector": "NRCA1", "ngroups": 40, "seed": 2},
+    long({"detector": "NRCA1", "ngroups": 10, "seed": 1}),
+    long({"detector": "NRCA1", "ngroups": 40, "seed": 2}),
     {"detector": "NRCB4", "ngroups": 6, "nframes": 4, "groupgap": 1, "seed": 3},
-    {"detector": "NRCALONG", "ngroups": 10, "nframes": 2, "seed": 4},
+    long({"detector": "NRCALONG", "ngroups": 10, "nframes": 2, "seed": 4}),
     {"detector": "NIS", "ngroups": 5, "nints": 2, "seed": 5},
     {"detector": "NRS1", "ngroups": 8, "corner": (600, 700), "seed": 6},
-    {"detector": "NRS2", "ngroups": 20, "seed": 7},
+    long({"detector": "NRS2", "ngroups": 20, "seed": 7}),
     {"detector": "GUIDER1", "ngroups": 6, "seed": 8},
-    {"detector": "GUIDER2", "ngroups": 5, "nints": 3, "seed": 9},
+    long({"detector": "GUIDER2", "ngroups": 5, "nints": 3, "seed": 9}),
 ]
 
 

@@ -96,7 +96,7 @@ def running(tmp_path, hold, exposures):
 @pytest.mark.parametrize(
     ("count", "drivers", "pipeline"),
     [
-        pytest.param(24, 1, BRIEF, id="sample"),
+        pytest.param(24, 1, BRIEF, id="sample", marks=pytest.mark.ci),
         pytest.param(200, 3, "detector1", id="whole", marks=WHOLE),
     ],
 )

@@ -89,6 +89,7 @@ def test_the_clock_is_set_back_during_a_batch(tmp_path, clock, calibrate):
     assert "3 of them earlier" in calibrate(out)  # measured by the correct clock
 
 
+@pytest.mark.ci
 def test_the_clock_is_set_back_between_batches(tmp_path, clock, calibrate):
     calibrate(tmp_path / "a")
     (tmp_path / "clock").write_text("-400d")

@@ -8,6 +8,7 @@ import sys
 import psutil
 import pytest
 from support.batches import small_set, unfinished_products
+from support.cases import long
 from support.gated import GATE, SLOW
 from support.placed import TESTS
 from support.waiting import eventually
@@ -63,8 +64,8 @@ def begun(tmp_path):
     ("options", "number", "whole_group"),
     [
         (("--scheduler", "local", "--workers", "2"), signal.SIGINT, True),
-        (("--scheduler", "local", "--workers", "2", "--grain", "tile"), signal.SIGTERM, False),
-        (("--scheduler", "threads"), signal.SIGINT, True),
+        long(("--scheduler", "local", "--workers", "2", "--grain", "tile"), signal.SIGTERM, False),
+        long(("--scheduler", "threads"), signal.SIGINT, True),
         (("--scheduler", "sync"), signal.SIGTERM, False),
     ],
     ids=["terminal-local", "told-local-tiles", "terminal-threads", "told-sync"],

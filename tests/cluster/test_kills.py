@@ -128,7 +128,7 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
 @pytest.mark.parametrize(
     ("count", "kills"),
     [
-        pytest.param(8, WORKERS, id="sample"),
+        pytest.param(8, WORKERS, id="sample", marks=pytest.mark.ci),
         pytest.param(200, at_random(KILLS), id="whole", marks=WHOLE),
     ],
 )

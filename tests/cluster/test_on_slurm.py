@@ -154,6 +154,7 @@ def test_a_batch_finishes_although_its_workers_jobs_are_cancelled(submit, tmp_pa
     assert len(products_in(folder.output)) == 3
 
 
+@pytest.mark.ci
 def test_a_driver_at_its_time_limit_continues_later(submit, tmp_path):
     folder = submit(SLOW, "--site.driver_walltime", "10:00")
     assert "TimeLimit=00:10:00" in slurm("scontrol", "show", "job", job(folder))
@@ -214,6 +215,7 @@ def test_exposures_out_of_memory_are_retried_with_more(submit, tmp_path, monkeyp
         assert done.peak > 600 * 2**20
 
 
+@pytest.mark.ci
 def test_a_site_without_more_memory_retries_with_the_same(submit, tmp_path, monkeypatch):
     monkeypatch.setenv(WANTED, "0")
     megabytes = int(slurm("sinfo", "-h", "-o", "%m").rstrip("+"))
@@ -228,7 +230,7 @@ def test_a_site_without_more_memory_retries_with_the_same(submit, tmp_path, monk
 @pytest.mark.parametrize(
     ("pipeline", "count", "fates"),
     [
-        pytest.param(BRIEF, 12, ["requeue"], id="sample"),
+        pytest.param(BRIEF, 12, ["requeue"], id="sample", marks=pytest.mark.ci),
         pytest.param(
             "detector1", 200, ["kill", "requeue", "cancel"], id="whole",
             marks=(pytest.mark.slow, pytest.mark.timeout(1500)),

@@ -133,6 +133,7 @@ def follow(folder):
     return state
 
 
+@pytest.mark.ci
 def test_workers_are_killed(hooked, tmp_path):
     chance = random.Random(4)
     graph = draw_graph(chance, make_copies(6, tmp_path / "in"), 6)

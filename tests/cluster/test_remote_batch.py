@@ -161,6 +161,7 @@ def test_a_stalled_upload_leaves_nothing_until_the_server_recovers(between, file
     assert len(files.find("bucket/out")) == 3
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("impatient")
 def test_a_large_upload_that_stalls_midway_leaves_nothing(between, files, monkeypatch, tmp_path):
     large = dataclasses.replace(SMALL, shape=(512, 512), nints=4)

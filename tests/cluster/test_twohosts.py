@@ -134,6 +134,7 @@ def test_exposures_wait_for_a_disconnected_host(hosts):
     assert sorted(read_notes(hosts.folder, "begun")) == ["0", "1", "2"]  # each exactly once
 
 
+@pytest.mark.ci
 def test_other_workers_take_over_from_a_lost_host(hosts):
     exposures = small_set().exposures
     hosts.scheduler(**IMPATIENT)

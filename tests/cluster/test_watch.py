@@ -52,6 +52,7 @@ def events(out):
         return {event.kind for row in view.batches() for event in view.events(row.id)}
 
 
+@pytest.mark.ci
 def test_watch_reconnects_to_a_restarted_scheduler(started, tmp_path):
     made, folder, out = small_set(), tmp_path / "in", tmp_path / "out"
     folder.mkdir()

@@ -43,6 +43,7 @@ DOORS = {
     "crds_client/rules/versions.py": "tests/crds_client/rules/test_versions.py",
     "crds_client/rules/regular.py": "tests/crds_client/rules/test_regular.py",
     "crds_client/answers.py": "tests/crds_client/test_answers.py",
+    "cluster/planning/checksum_memory.py": "tests/cluster/planning/test_checksum_memory.py",
     "cluster/planning/associations.py": "tests/cluster/planning/test_associations.py",
     # Files of batches, and files that users write.
     "calibrate/hooks/__init__.py": "tests/calibrate/test_hooks.py",

@@ -4,5 +4,5 @@ import pytest
 
 
 def long(*values):
-    """Return a case that only the long run includes."""
-    return pytest.param(*values, marks=pytest.mark.slow)
+    """Return a case that the README's tests leave out, and `.ci/run` includes."""
+    return pytest.param(*values, marks=pytest.mark.ci)

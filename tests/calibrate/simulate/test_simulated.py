@@ -63,6 +63,7 @@ def test_two_sizes_of_one_subarray_name_are_refused(tmp_path):
         simulate(tmp_path, spec=specs)
 
 
+@pytest.mark.ci
 def test_full_references_serve_several_subarrays(tmp_path):
     specs = [
         SimulationSpec("GUIDER1", "SUB32LL", ngroups=2),

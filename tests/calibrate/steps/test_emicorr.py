@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from stdatamodels.jwst import datamodels as jwst_models
 from support.agreement import assert_close
+from support.cases import long
 from support.detector_steps import assert_tiling_is_invisible, jwst_result, ramp
 from support.step_contract import StepContract
 
@@ -103,7 +104,7 @@ def compare(given, *, subarray="SUB64", **parameters):
 
 @pytest.mark.agreement
 class TestAgreementWithJwst:
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize("seed", [0, 1, long(2), long(3)])
     @pytest.mark.parametrize("separately", [False, True])
     def test_joint_fit(self, reference, seed, separately):
         compare(

@@ -65,7 +65,7 @@ def whole(ramp, weights):
     return values(correct(ramp, weights))
 
 
-@pytest.mark.slow  # jwst takes ten seconds for any frame of IRS2; CI runs it
+@pytest.mark.ci  # jwst takes ten seconds for any frame of IRS2
 def test_a_ramp_agrees_with_jwst(ramp, weights, whole):
     assert_agrees(correct(ramp, weights), correct_by_jwst(ramp, weights), data=whole)
 
