@@ -65,8 +65,10 @@ class _FirstRequest(web.RequestHandler):
             self.set_status(501)
             self.finish(escape_text(f"no dashboard: {error}"))
             return
-        _, _, page = self.request.uri.rpartition("/")
-        self.redirect(f"./{page}")  # relative, as a proxy may serve this under another path
+        # relative, as a proxy may serve this under another path
+        _, _, page = self.request.path.rpartition("/")
+        query = self.request.query
+        self.redirect(f"./{page}?{query}" if query else f"./{page}")
 
 
 class _PlotList(IndividualPlots):

@@ -41,7 +41,10 @@ def is_fork_safe() -> bool:
     """
     if not _is_allowed or sys.platform != "linux" or threading.active_count() > 1:
         return False
-    return len(list(Path("/proc/self/task").iterdir())) == 1
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:  # without /proc, nobody knows
+        return False
 
 
 @contextmanager
@@ -50,14 +53,14 @@ def fork_server_here() -> Iterator[None]:
 
     The process must be safe to fork; see `is_fork_safe`.
     """
-    execute = util.spawnv_passfds
+    execute: Any = util.spawnv_passfds
 
     def start(path: bytes, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
         if "multiprocessing.forkserver" not in str(arguments[-1]):
-            return execute(path, arguments, descriptors)
+            return int(execute(path, arguments, descriptors))
         return _fork(str(arguments[-1]), descriptors)
 
-    util.spawnv_passfds = start
+    setattr(util, "spawnv_passfds", start)  # noqa: B010 - mypy knows its type too exactly
     try:
         yield
     finally:

@@ -64,10 +64,10 @@ def test_the_first_requests_for_pages_open_the_dashboard(served):
     assert served.get("/json/counts.json")
     assert served.state() == (False, 1)
     with ThreadPoolExecutor(4) as threads:
-        paths = ["/status", "/workers?x=1", "/", "/individual-plots.json"]
+        paths = ["/status", "/workers?x=a/b", "/", "/individual-plots.json"]
         answers = list(threads.map(served.get, paths))
     urls = [url.removeprefix(served.base) for url, _ in answers]
-    assert urls == ["/status", "/workers?x=1", "/status", "/individual-plots.json"]
+    assert urls == ["/status", "/workers?x=a/b", "/status", "/individual-plots.json"]
     assert all("bokeh" in page for _, page in answers[:3])
     assert json.loads(answers[3][1])["Individual Task Stream"] == "/individual-task-stream"
     assert served.state() == (True, 1)
