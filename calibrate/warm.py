@@ -9,6 +9,7 @@ from types import ModuleType
 
 import dask
 import numpy as np
+from dask.local import get_sync
 from numba.core import event
 
 from calbatch.calibrate import hooks
@@ -83,7 +84,7 @@ def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> 
     twin = without_files(hooks.without_hooks(step))  # hooks run for exposures only
     twin.references = references
     twin.save_results = True
-    with dask.config.set({"calbatch.tile-rows": ROWS, TRIAL: True, "scheduler": "sync"}):
+    with dask.config.set({"calbatch.tile-rows": ROWS, TRIAL: True, "scheduler": get_sync}):
         twin.run_lazily(exposure)
         for _, model in twin.products():
             np.asarray(getattr(model, model.primary)[..., :ROWS, :])

@@ -6,12 +6,11 @@ import copy
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-import dask.array as da
 import numpy as np
 
-from calbatch.models.casting import as_array, cast_array, check_shape
+from calbatch.models.casting import as_array, cast_array, check_shape, is_dask_array
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
@@ -29,6 +28,9 @@ from calbatch.models.tiling.plan import (
     SourceNode,
 )
 from calbatch.models.tiling.tile import Array
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 _UNCHANGING = {str, int, float, bool, type(None)}
 
@@ -258,7 +260,7 @@ class LazyArrays:
             check_shape(array.shape, where)
         if array.ndim < 2 or (self._content.node is not None and not self._is_on_grid(array)):
             self._set_off_grid(name, array)
-        elif isinstance(array, da.Array):
+        elif is_dask_array(array):
             self._set_lazy(name, array)
         else:
             self.set_reader(name, ArrayReader(array))

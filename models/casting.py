@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 
 from calbatch.models.errors import ValidationError
 from calbatch.models.schema.spec import FieldSpec
 from calbatch.models.tiling.tile import Array
+
+
+def is_dask_array(value: Any) -> bool:
+    """Return whether a value is a dask array, without the slow import of dask.array."""
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(value, module.Array)
 
 
 def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:
@@ -61,7 +67,7 @@ def as_array(value: Any, where: str) -> Any:
         raise ValidationError(
             f"{where}: has the unit {unit}, which would be lost: assign its `.value`"
         )
-    if isinstance(value, da.Array):
+    if is_dask_array(value):
         masked = isinstance(value._meta, np.ma.MaskedArray)
     else:
         masked = np.ma.is_masked(value)
@@ -104,7 +110,9 @@ def cast_array(spec: FieldSpec, array: Any, where: str) -> Any:
         return array
     if not needs_value_check(array.dtype, wanted, where):
         return array.astype(wanted)
-    if isinstance(array, da.Array):
+    if is_dask_array(array):
+        import dask.array as da  # slow to import; the user has done so
+
         checked = partial(cast_exactly, dtype=wanted, where=where)
         return da.map_blocks(checked, array, dtype=wanted)
     return cast_exactly(array, wanted, where)

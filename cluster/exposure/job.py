@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.base import compute
+from dask.local import get_sync
+from dask.threaded import get as get_in_threads
 
 from calbatch.calibrate import hooks, products
 from calbatch.calibrate.errors import StepError
@@ -239,7 +241,12 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     memory : int
         Memory limit in bytes at which this process is killed; 0 for no limit.
     """
-    options = {"scheduler": "threads", "num_workers": threads} if threads else {"scheduler": "sync"}
+    # Given by name, dask would import distributed to see whether a client is connected.
+    how = (
+        {"scheduler": get_in_threads, "num_workers": threads}
+        if threads
+        else {"scheduler": get_sync}
+    )
     clock = Stopwatch()
     remarks: list[str] = []
     try:
@@ -247,7 +254,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
             graph, writers = prepare_job(job)
             try:
-                written = save_result(compute(graph, **options)[0])
+                written = save_result(compute(graph, **how)[0])
             finally:
                 for writer in writers:
                     writer.abort()

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Container, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from multiprocessing import active_children, current_process, forkserver, resource_tracker
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.forking import fork_server_here, is_fork_safe
 from calbatch.models.errors import format_count
 from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
@@ -108,7 +109,8 @@ class _Server:
             context = get_mp_context()  # sets dask's own preload, once; it is replaced below
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
         _use_own_temporary_folder()
-        forkserver.ensure_running()
+        with fork_server_here() if is_fork_safe() else nullcontext():
+            forkserver.ensure_running()
         self.pid = self._running()
 
     @staticmethod
@@ -139,13 +141,16 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
+    from calbatch.cluster.sites import dashboard
+
     start_server()
     others = {child.pid for child in active_children()}
     with ExitStack() as stack:
         stack.enter_context(_set_worker_environment())
         keeping = {reference_cache.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
         folder = {"temporary-directory": str(make_worker_folder(stack))}
-        settings = {**DASK_SETTINGS, **keeping, **http_routes(), **_processes(), **folder}
+        routes = http_routes(dashboard.__name__)
+        settings = {**DASK_SETTINGS, **keeping, **routes, **_processes(), **folder}
         stack.enter_context(dask.config.set(settings))
         stack.enter_context(_hide_main_script())
         with hold_interrupts():
@@ -156,11 +161,13 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
                     memory_limit=MEMORY_LIMIT // workers,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
+                    scheduler_kwargs=dashboard.scheduler_options(),
                     silence_logs=50,
                 )
             except (OSError, RuntimeError, ValueError) as error:  # a worker died while starting
                 raise SiteLostError(f"the cluster did not start: {error}") from error
             stack.callback(_close, cluster, others)
+            dashboard.add_dashboard(cluster.scheduler)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         name = format_count(workers, "local worker")
         yield DaskSite(client, grain, name, dashboard_link(client))
@@ -231,13 +238,13 @@ def _processes() -> dict[str, Any]:
     }
 
 
-def http_routes() -> dict[str, Any]:
-    """Return the scheduler's web routes without its open proxy."""
+def http_routes(*own: str) -> dict[str, Any]:
+    """Return the scheduler's web routes, those of our own modules first, without its open proxy."""
     import dask
 
     routes = dask.config.get("distributed.scheduler.http.routes")
     allowed = [r for r in routes if r != "distributed.http.proxy"]
-    return {"distributed.scheduler.http.routes": allowed}
+    return {"distributed.scheduler.http.routes": [*own, *allowed]}
 
 
 @contextmanager

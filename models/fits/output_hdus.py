@@ -5,10 +5,10 @@ anything.
 """
 
 import io
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,9 @@ Updates = Mapping[str, Any]
 
 _BITPIX = {"u1": 8, "i1": 8, "i2": 16, "u2": 16, "i4": 32, "u4": 32, "i8": 64, "u8": 64}
 _BITPIX |= {"f4": -32, "f8": -64}
-_PLAIN_COLUMNS = {"u1", "i2", "i4", "i8", "f4", "f8"}
+_PLAIN_COLUMNS = {"u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+_MOST_COLUMNS = 999
+_LONGEST_NAME = 68  # characters of a card's value, in which a quote takes two
 
 _RESERVED: tuple[Card, ...] = (
     ("CHECKSUM", "0" * 16, "HDU checksum"),
@@ -175,28 +177,61 @@ def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
-    """Return whether FITS and NumPy store all columns alike, except for the byte order."""
-    bases = [dtype[name].base for name in dtype.names or ()]
-    plain = [b.str[1:] in _PLAIN_COLUMNS or (b.kind == "S" and b.itemsize > 0) for b in bases]
-    return bool(plain) and all(plain)
+    """Return whether FITS and NumPy store all columns alike, except for byte order and encoding."""
+    names = dtype.names or ()
+    if not 0 < len({name.lower() for name in names}) == len(names) <= _MOST_COLUMNS:
+        return False
+    kinds = [dtype[name] for name in names]
+    stored_alike = [k.base.kind in "SU" or k.base.str[1:] in _PLAIN_COLUMNS for k in kinds]
+    fit_a_card = [n.isprintable() and len(n) + n.count("'") <= _LONGEST_NAME for n in names]
+    described = all(fit_a_card) and all(map(str.isascii, names))
+    return all(stored_alike) and described and all(kind.itemsize for kind in kinds)
 
 
 def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     """Return the structural cards and the data of a table with plain columns."""
-    kinds = [(n, table.dtype[n].base, table.dtype[n].shape) for n in table.dtype.names or ()]
+    columns = [(name, table.dtype[name]) for name in table.dtype.names or ()]
+    kinds = [(name, _storage_type(kind.base), kind.shape) for name, kind in columns]
     stored = np.dtype([(n, base.newbyteorder(">"), shape) for n, base, shape in kinds])
-    cards = [
-        (keyword, table.size if keyword == "NAXIS2" else value, comment)
-        for keyword, value, comment in _structure(stored.newbyteorder("="))
+    cards: list[Card] = [
+        ("XTENSION", "BINTABLE", "binary table extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", stored.itemsize, "length of dimension 1"),
+        ("NAXIS2", table.size, "length of dimension 2"),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("TFIELDS", len(kinds), "number of table fields"),
     ]
+    for number, (name, base, shape) in enumerate(kinds, 1):
+        cards += _column_cards(number, name, base, shape)
     return cards, table.astype(stored).tobytes()
 
 
-@lru_cache(maxsize=64)
-def _structure(dtype: np.dtype[Any]) -> tuple[Card, ...]:
-    """Return the structural cards of an empty table; cached, as astropy takes milliseconds."""
-    header = fits.BinTableHDU(np.zeros(0, dtype)).header
-    return tuple((c.keyword, c.value, c.comment) for c in header.cards)
+def _storage_type(base: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which elements are stored, as text is ASCII."""
+    one = np.dtype("U1").itemsize
+    return np.dtype(f"S{base.itemsize // one}") if base.kind == "U" else base
+
+
+def _column_cards(
+    number: int, name: str, base: np.dtype[Any], shape: tuple[int, ...]
+) -> list[Card]:
+    """Return the structural cards of a plain column, without the import of `astropy.table`.
+
+    Source: FITS standard 4.0, section 7.3 (TFORMn, TDIMn).
+    """
+    is_text = base.kind == "S"
+    count = math.prod(shape) * (base.itemsize if is_text else 1)
+    code = "A" if is_text else _PLAIN_COLUMNS[base.str[1:]]
+    cards: list[Card] = [
+        (f"TTYPE{number}", name, ""),
+        (f"TFORM{number}", f"{count}{code}" if count > 1 or is_text else code, ""),
+    ]
+    if shape:
+        lengths = (*shape, base.itemsize) if is_text else shape
+        cards.append((f"TDIM{number}", f"({','.join(map(str, reversed(lengths)))})", ""))
+    return cards
 
 
 def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:

@@ -45,13 +45,27 @@ class SchemaNode:
     children: dict[str, SchemaNode] = field(default_factory=dict)
 
     def merge(self, other: SchemaNode) -> None:
-        """Merge another node for the same path, whose keywords take precedence."""
-        required = [*self.keywords.get("required", ()), *other.keywords.get("required", ())]
-        self.keywords.update(other.keywords)
-        if required:
-            self.keywords["required"] = list(dict.fromkeys(required))
+        """Merge another node for the same path, whose keywords take precedence.
+
+        The other node's children become this node's, and must not be used otherwise.
+        """
+        self.merge_keywords(other.keywords)
         for name, child in other.children.items():
-            self.children.setdefault(name, SchemaNode()).merge(child)
+            self.add_child(name, child)
+
+    def merge_keywords(self, keywords: Mapping[str, Any]) -> None:
+        """Merge further keywords, which take precedence; required names add up."""
+        if "required" in keywords:
+            required = [*self.keywords.get("required", ()), *keywords["required"]]
+            keywords = {**keywords, "required": list(dict.fromkeys(required))}
+        self.keywords.update(keywords)
+
+    def add_child(self, name: str, child: SchemaNode) -> None:
+        """Add a child, or merge it into the one of its name; see `merge`."""
+        if name in self.children:
+            self.children[name].merge(child)
+        else:
+            self.children[name] = child
 
     def to_json(self) -> dict[str, Any]:
         """Return the node as plain JSON schema."""
@@ -228,13 +242,13 @@ class _SchemaReader:
         self.files[source] = None
         raw = _document(source)
         for step in filter(None, pointer.split("/")):
-            if not isinstance(raw, Mapping) or step not in raw:
+            if not isinstance(raw, dict) or step not in raw:
                 raise SchemaError(f"{source}: has no {pointer!r}")
             raw = raw[step]
         return raw
 
     def node(self, raw: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
-        if not isinstance(raw, Mapping):
+        if not isinstance(raw, dict):
             raise _fault(source, path, f"expected a mapping, found {raw!r}")
         node = SchemaNode()
         if "$ref" in raw:
@@ -279,20 +293,19 @@ class _SchemaReader:
             return
         if key == "properties":
             self._add_children(node, value, source, path)
-        elif key in _MAPPINGS or not isinstance(value, Mapping) or _is_items(key, raw):
-            keyword = self.keyword(key, value, source, path)
-            node.merge(SchemaNode(keyword))
+        elif key in _MAPPINGS or not isinstance(value, dict) or _is_items(key, raw):
+            node.merge_keywords(self.keyword(key, value, source, path))
         else:
             self._add_children(node, {key: value}, source, path)
 
     def _add_children(
         self, node: SchemaNode, raw: Any, source: SchemaSource, path: tuple[str, ...]
     ) -> None:
-        if not isinstance(raw, Mapping):
+        if not isinstance(raw, dict):
             raise _fault(source, path, f"properties must be a mapping, found {raw!r}")
         for name, value in raw.items():
             child = self.node(value, source, (*path, str(name)))
-            node.children.setdefault(str(name), SchemaNode()).merge(child)
+            node.add_child(str(name), child)
 
     def keyword(
         self, key: str, value: Any, source: SchemaSource, path: tuple[str, ...]

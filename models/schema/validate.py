@@ -135,6 +135,8 @@ def _fault(spec: KeywordSpec, value: Any) -> str | None:
             return f"must be at least {spec.minimum}"
         if spec.maximum is not None and value > spec.maximum:
             return f"must be at most {spec.maximum}"
+    if value == [] and spec.others.keys() <= {"items"}:
+        return None
     return _other_fault(spec, value) if spec.others else None
 
 

@@ -7,28 +7,30 @@ preceding chain on their own regions, once per exposure. Decisions are delayed v
 from the tiles themselves, which are kept meanwhile.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, cast
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import numpy as np
 
-# Expression arrays do not fuse these graphs yet; the setting is read when dask.array is imported.
-dask.config.set({"array.query-planning": False})
-
-import dask.array as da  # noqa: E402
-from dask.delayed import Delayed  # noqa: E402
-from dask.highlevelgraph import HighLevelGraph  # noqa: E402
-
-from calbatch.models.errors import ModelError  # noqa: E402
-from calbatch.models.tiling import tasks  # noqa: E402
-from calbatch.models.tiling.branches import depends_on_decision, find_branches  # noqa: E402
-from calbatch.models.tiling.halos import overlap  # noqa: E402
-from calbatch.models.tiling.plan import (  # noqa: E402
+from calbatch.models.errors import ModelError
+from calbatch.models.tiling import tasks
+from calbatch.models.tiling.blocks import (
+    Blocks,
+    call_each,
+    delay_call,
+    from_array,
+    map_blocks,
+    new_name,
+)
+from calbatch.models.tiling.branches import depends_on_decision, find_branches
+from calbatch.models.tiling.halos import overlap
+from calbatch.models.tiling.plan import (
     AssignNode,
     Operation,
     OperationNode,
@@ -36,49 +38,21 @@ from calbatch.models.tiling.plan import (  # noqa: E402
     Reduction,
     SourceNode,
 )
-from calbatch.models.tiling.pruning import required_operations  # noqa: E402
-from calbatch.models.tiling.sinks import BeforeNaming, DropArrays, Sink, WriteTile  # noqa: E402
-from calbatch.models.tiling.tile_edges import (  # noqa: E402
+from calbatch.models.tiling.pruning import required_operations
+from calbatch.models.tiling.sinks import BeforeNaming, DropArrays, Sink, WriteTile
+from calbatch.models.tiling.tile_edges import (
     choose_kept_tiles,
     tile_cores,
     tile_edges,
 )
 
-_EMPTY = np.empty(0, dtype=object)
+if TYPE_CHECKING:
+    import dask.array as da
+    from dask.delayed import Delayed
 
 TRIAL = "calbatch.trial"
 """Setting in dask's configuration for trials, whose results are thrown away: if true, decisions are
 gathered from the first tile alone, so that a few rows can be computed without the whole frame."""
-
-# -- graph primitives ---------------------------------------------------------------------
-
-
-def _name(label: str) -> str:
-    return f"{label}-{uuid4().hex}"
-
-
-def _object_array(name: str, calls: Sequence[Any], dependencies: Sequence[Any]) -> da.Array:
-    """Return an object array with one chunk per call, given as a dask task."""
-    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(calls)}
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
-    return da.Array(graph, name, chunks=((1,) * len(calls),), dtype=object, meta=_EMPTY)
-
-
-def _delayed_call(name: str, function: Callable[..., Any], dependencies: Sequence[Any]) -> Delayed:
-    """Return a delayed call of ``function`` with the values of ``dependencies``."""
-    keys = [list(d.__dask_keys__()) for d in dependencies]
-    graph = HighLevelGraph.from_collections(name, {name: (function, keys)}, dependencies)
-    return Delayed(name, graph)
-
-
-def _map(
-    function: Callable[..., Any], tiles: da.Array, values: Mapping[str, Delayed], label: str
-) -> da.Array:
-    kwargs = {"values": dict(values)} if values else {}
-    return da.blockwise(
-        function, (0,), tiles, (0,), dtype=object, meta=_EMPTY, name=_name(label), **kwargs
-    )
-
 
 # -- graphs of plans ---------------------------------------------------------------------------
 
@@ -111,22 +85,22 @@ class _GraphBuilder:
         self.sinks = list(enumerate(sinks))
         self.branches = find_branches(tips, reductions)
         self.kept_rows = kept_rows or {}
-        self.built: dict[PlanNode, da.Array] = {}
+        self.built: dict[PlanNode, Blocks] = {}
         self.values: dict[Reduction, Delayed] = {} if values is None else values
         self.tapped: set[int] = set()
 
-    def blocks(self, node: PlanNode) -> da.Array:
-        """Return the tiles of a node as a dask array of objects."""
+    def blocks(self, node: PlanNode) -> Blocks:
+        """Return the tiles of a node."""
         if node not in self.built:
             existing = self._existing_blocks(node)
             self.built[node] = self._build_blocks(node) if existing is None else existing
         return self.built[node]
 
-    def _existing_blocks(self, node: PlanNode) -> da.Array | None:
+    def _existing_blocks(self, node: PlanNode) -> Blocks | None:
         tapped = any(s.node is node for _, s in self.sinks)
         return None if tapped else node.blocks.get(self.branches.halo[node])
 
-    def _build_blocks(self, node: PlanNode) -> da.Array:
+    def _build_blocks(self, node: PlanNode) -> Blocks:
         if isinstance(node, AssignNode):
             blocks = self._build_assigned(node)
         else:
@@ -141,7 +115,7 @@ class _GraphBuilder:
         self.tapped.update(i for i, s in self.sinks if s.node is node)
         return [*taps, DropArrays()] if taps and not self.branches.users.get(node) else taps
 
-    def _build_chain(self, tip: PlanNode) -> da.Array:
+    def _build_chain(self, tip: PlanNode) -> Blocks:
         """Fuse the operations back to the source, or to a node that has its own blocks."""
         operations = self._taps(tip)
         reductions: list[Reduction] = []
@@ -164,7 +138,7 @@ class _GraphBuilder:
             run_on = tasks.RunOnTile(operations)
             keys = blocks.__dask_keys__()
             return self._tiles(tip, run_on, keys, values=values, label=label, blocks=[blocks])
-        return _map(partial(tasks.run_on_tile, operations), blocks, values, label)
+        return map_blocks(partial(tasks.run_on_tile, operations), blocks, values, label)
 
     def _tiles(
         self,
@@ -174,8 +148,8 @@ class _GraphBuilder:
         *,
         values: Mapping[str, Delayed],
         label: str,
-        blocks: Sequence[da.Array] = (),
-    ) -> da.Array:
+        blocks: Sequence[Blocks] = (),
+    ) -> Blocks:
         """Return one block per tile, pending where a tile is not kept for a decision."""
         run = replace(run, keys=tuple(values))
         value_keys = [delayed.key for delayed in values.values()]
@@ -183,7 +157,7 @@ class _GraphBuilder:
             (run if is_kept else replace(run, is_kept=False), start, value_keys)
             for start, is_kept in zip(starts, self._kept_tiles(node), strict=True)
         ]
-        return _object_array(_name(label), calls, [*blocks, *values.values()])
+        return call_each(new_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
         """Return which tiles of a node are kept; the others are computed whenever they are used."""
@@ -198,21 +172,25 @@ class _GraphBuilder:
             or self._existing_blocks(node) is not None
         )
 
-    def _with_halo(self, node: PlanNode) -> da.Array:
+    def _with_halo(self, node: PlanNode) -> Blocks:
         blocks, halo = self.blocks(node), self.branches.halo[node]
         is_assigned = isinstance(node, AssignNode)
         return _exchange_halos(blocks, node.source, halo) if is_assigned else blocks
 
-    def _build_assigned(self, node: AssignNode) -> da.Array:
+    def _build_assigned(self, node: AssignNode) -> Blocks:
+        import dask.array as da  # slow to import; the user has done so
+
         tiles = self.blocks(cast("PlanNode", node.parent))
         array, row_axis = node.array, node.array.ndim - 2
-        operands = (tiles, (row_axis,), array, tuple(range(array.ndim)))
-        blocks = da.blockwise(
+        operands = (tiles.to_array(), (row_axis,), array, tuple(range(array.ndim)))
+        assigned = da.blockwise(
             partial(tasks.set_field, node.name), (row_axis,), *operands,
-            dtype=object, concatenate=True, align_arrays=False, meta=_EMPTY, name=_name("assign"),
+            dtype=object, concatenate=True, align_arrays=False, meta=np.empty(0, dtype=object),
+            name=new_name("assign"),
         )  # fmt: skip
+        blocks = from_array(assigned)
         taps = self._taps(node)
-        return _map(partial(tasks.run_on_tile, taps), blocks, {}, "write") if taps else blocks
+        return map_blocks(partial(tasks.run_on_tile, taps), blocks, {}, "write") if taps else blocks
 
     # -- values of reductions
 
@@ -246,30 +224,30 @@ class _GraphBuilder:
         values = self.values_of([*(r for n in required for r in n.reductions),
                                  *reduction.reductions])  # fmt: skip
         task = tasks.ReducePixels(spec, pixels, [n.op for n in required], tuple(values))
-        return _delayed_call(_name(spec.gather.label), task, list(values.values()))
+        return delay_call(new_name(spec.gather.label), task, list(values.values()))
 
     def _delay_on_tiles(self, reduction: Reduction) -> Delayed:
         """Cut the reduction's regions out of the tiles of a chain that has assigned arrays."""
         spec = reduction.spec
         tiles = _GraphBuilder([reduction.parent], values=self.values).blocks(reduction.parent)
         values = self.values_of(reduction.reductions)
-        pieces = _map(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
+        pieces = map_blocks(partial(tasks.cut_boxed_pieces, spec), tiles, values, "cut")
         task = partial(tasks.reduce_boxed_pieces, spec, tuple(values))
-        return _delayed_call(_name(spec.gather.label), task, [pieces, *values.values()])
+        return delay_call(new_name(spec.gather.label), task, [pieces, *values.values()])
 
     def _decide(self, reduction: Reduction) -> Delayed:
         """Gather a decision from the tiles on which later operations continue."""
         spec, tiles = reduction.spec, self.blocks(reduction.parent)
         if dask.config.get(TRIAL, False):
-            tiles = tiles[:1]
+            tiles = tiles.first()
         values = self.values_of(reduction.reductions)
-        gathered = _map(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
-        return _delayed_call(
-            _name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered]
+        gathered = map_blocks(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
+        return delay_call(
+            new_name(spec.gather.label), partial(tasks.combine_boxed, spec), [gathered]
         )
 
 
-def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array:
+def _exchange_halos(blocks: Blocks, source: SourceNode, halo: int) -> Blocks:
     """Return tiles with halos, taken from the rows of their neighbours."""
     if halo == 0:
         return blocks
@@ -280,7 +258,7 @@ def _exchange_halos(blocks: da.Array, source: SourceNode, halo: int) -> da.Array
         wanted = core.grow(halo, frame)
         near = [i for i, c in enumerate(cores) if overlap(c.rows, wanted.rows)]
         calls.append((partial(tasks.join_halo, wanted, core), [keys[i] for i in near]))
-    return _object_array(_name("exchange"), calls, [blocks])
+    return call_each(new_name("exchange"), calls, [blocks])
 
 
 # -- graphs that models build ------------------------------------------------------------------
@@ -296,7 +274,9 @@ def delayed_value(reduction: Reduction) -> Delayed:
 
 def view(node: PlanNode, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> da.Array:
     """Return one field of a node as an ordinary dask array, without halo."""
-    tiles = _GraphBuilder([node]).blocks(node)
+    import dask.array as da  # slow to import
+
+    tiles = _GraphBuilder([node]).blocks(node).to_array()
     axes = tuple(range(len(shape)))
     row_axis = len(shape) - 2
     heights = tuple(b - a for a, b in pairwise(tile_edges(node.source)))
@@ -304,7 +284,7 @@ def view(node: PlanNode, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
         partial(tasks.get_field, name), axes, tiles, (row_axis,),
         new_axes={a: shape[a] for a in axes if a != row_axis},
         adjust_chunks={row_axis: heights},
-        dtype=dtype, meta=np.empty((0,) * len(shape), dtype=dtype), name=_name(name),
+        dtype=dtype, meta=np.empty((0,) * len(shape), dtype=dtype), name=new_name(name),
     )  # fmt: skip
 
 
@@ -328,8 +308,8 @@ def build_product_graph(
     row_bytes: int = 0,
     before_naming: BeforeNaming = None,
     kept_rows: Mapping[PlanNode, int] | None = None,
-) -> da.Array:
-    """Return a dask array that writes every sink's product, running each kernel once per tile.
+) -> Blocks:
+    """Return a dask collection that writes every sink's product, running each kernel once per tile.
 
     Parameters
     ----------
@@ -345,7 +325,7 @@ def build_product_graph(
 
     Returns
     -------
-    dask.array.Array
+    Blocks
         Its single element computes to a `GraphResult`.
     """
     for sink in sinks:
@@ -357,10 +337,10 @@ def build_product_graph(
             blocks = builder.blocks(sink.node)
             is_leaf = not builder.branches.users.get(sink.node)
             drop = partial(tasks.run_on_tile, [DropArrays()])
-            results.append(blocks if is_leaf else _map(drop, blocks, {}, "cut"))
+            results.append(blocks if is_leaf else map_blocks(drop, blocks, {}, "cut"))
     keys = [list(r.__dask_keys__()) for r in results]
     task = (partial(tasks.finish, list(sinks), before_naming), keys)
-    return _object_array(_name("finish"), [task], results)
+    return call_each(new_name("finish"), [task], results)
 
 
 def _depth(node: PlanNode) -> int:

@@ -34,3 +34,46 @@ def require_light(arguments):
     loaded = set(completed.stdout.splitlines()[-1].split())
     assert "click" in loaded
     assert not loaded & HEAVY
+
+
+PROGRAM = """
+import io, os, sys
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+    def write(self, text):
+        super().write(text)  # refuses bytes, of which click writes none to find out
+        if text:
+            os.write(1, f"{text}{' '.join(sys.modules)}".encode())
+            os._exit(0)
+
+sys.stderr = Terminal()
+sys.argv = ["calbatch", "run", "detector1", "exposures"]
+from calbatch.cluster.cli import main
+main()
+"""
+
+
+def test_a_batch_begins_with_a_line_on_the_terminal():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    first, modules = done.stdout.split("\n", 1)
+    assert first == "detector1: starting"
+    assert not set(modules.split()) & HEAVY
+
+
+UNUSED = {"astropy.stats", "astropy.table", "bokeh", "dask.array", "distributed", "jsonschema"}
+
+
+def test_calibrating_in_this_process_imports_only_what_it_needs(simulated, tmp_path):
+    code = (
+        "import sys\n"
+        "from calbatch.cluster import run\n"
+        "run('jump', sys.argv[1], sys.argv[2], scheduler=sys.argv[3], workers=1, fsync=False)\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code, simulated.exposures[0], tmp_path, "threads"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & UNUSED

@@ -20,7 +20,7 @@ from pathlib import Path
 import dask
 
 from calbatch import cluster
-from calbatch.cluster.cli import app
+from calbatch.cluster import cli
 from support.batches import quiet_console, small_set
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def main(exposure, output):
     while line := sys.stdin.buffer.readline():
         if (number := os.fork()) == 0:
             become_driver(*json.loads(line))
-            app.main()
+            cli.main()
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 

@@ -129,8 +129,8 @@ QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true wit
 """First words of conditions that lack ``is_`` or ``are_``."""
 
 IMPERATIVES = _words(
-    "abandon abort add admit adopt announce append apply ask assign attempt begin calibrate call "
-    "cancel cast change check choose claim clean clear close combine compare compile complete "
+    "abandon abort add admit adopt allow announce append apply ask assign attempt begin calibrate "
+    "call cancel cast change check choose claim clean clear close combine compare compile complete "
     "compute conclude configure continue convert copy count create decode defer digitise dilute "
     "discard drain draw drive drop emit end enter escape evaluate exchange expect extend fence "
     "fetch fill find finish fit flag flip follow forget grow handle hold inherit insert introduce "
@@ -143,8 +143,11 @@ IMPERATIVES = _words(
     "update upload use validate verify visit wait warm warn watch weigh withdraw write"
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
-FREE = _words("main wrapper")
-"""Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``."""
+FREE = _words("get main wrapper")
+"""Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``.
+
+``get`` answers a request for a web page.
+"""
 
 
 def bare_adjectives(source: str) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from astropy.stats import sigma_clipped_stats
 
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.calibrate.steps.clean_flicker_noise.background import (
@@ -233,6 +232,8 @@ def fit_line(values: Array) -> tuple[float, float]:
 
     Values that are not finite are left out.
     """
+    from astropy.stats import sigma_clipped_stats  # its import is slow
+
     x = np.flatnonzero(np.isfinite(values))
     if not x.size:
         return 0.0, 0.0
@@ -244,6 +245,8 @@ def fit_line(values: Array) -> tuple[float, float]:
 
 def find_largest_step(values: Array) -> float:
     """Return the largest step between the means of neighbouring channels; 0 for subarrays."""
+    from astropy.stats import sigma_clipped_stats  # its import is slow
+
     if values.size != DETECTOR:
         return 0.0
     channels = values.reshape(CHANNELS, -1)

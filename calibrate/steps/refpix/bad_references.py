@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.stats import sigma_clipped_stats
 
 from calbatch.calibrate.steps._interleaving import BLOCKS, REFERENCES
 
@@ -66,6 +65,8 @@ def _describe_pairs(samples: Array, pairs: Array) -> tuple[Array, Array, Array]:
 
 
 def _exceeds(numbers: Array, sigmas: float) -> Mask:
+    from astropy.stats import sigma_clipped_stats  # its import is slow
+
     mean, _, deviation = sigma_clipped_stats(numbers, sigma=sigmas)
     mask: Mask = np.greater(numbers - mean, sigmas * deviation)
     return mask

@@ -84,6 +84,7 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
     import dask
     from distributed import Client
 
+    from calbatch.cluster.sites import dashboard
     from calbatch.cluster.sites.draining import Draining
 
     cluster_class, recipe_class = _classes()
@@ -98,7 +99,8 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
         before=time_limit(options), variables=worker_variables(options),
     )  # fmt: skip
     folder = {"temporary-directory": str(make_worker_folder(stack))}
-    stack.enter_context(dask.config.set({**DASK_SETTINGS, **http_routes(), **folder}))
+    routes = http_routes(dashboard.__name__)
+    stack.enter_context(dask.config.set({**DASK_SETTINGS, **routes, **folder}))
     with hold_interrupts():
         try:
             cluster = cluster_class(
@@ -112,6 +114,7 @@ def _start(stack: ExitStack, options: SlurmOptions, batch: str) -> tuple[Any, An
                 silence_logs=50,
             )
             stack.callback(cluster.close)
+            dashboard.add_dashboard(cluster.scheduler)
             client = stack.enter_context(Client(cluster, set_as_default=False))
             client.register_plugin(Draining())
             cluster.submit()
@@ -248,8 +251,11 @@ def _scheduler_addresses(options: SlurmOptions) -> dict[str, Any]:
     """Return the scheduler's addresses: one for workers, and the dashboard's on this machine."""
     from distributed.utils import get_ip
 
+    from calbatch.cluster.sites.dashboard import scheduler_options
+
     where = {"interface": options.interface} if options.interface else {"host": get_ip()}
-    return {**where, "port": options.port, "dashboard_address": "127.0.0.1:0"}
+    here = {"dashboard_address": "127.0.0.1:0", **scheduler_options()}
+    return {**where, "port": options.port, **here}
 
 
 def _wait(cluster: Any, options: SlurmOptions) -> None:

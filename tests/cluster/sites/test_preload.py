@@ -10,7 +10,13 @@ PROGRAM = """
 import gc, json, sys
 import calbatch.cluster.sites.preload
 modules = [name for name in sys.modules if "." in name]
-print(json.dumps({"modules": modules, "frozen": gc.get_freeze_count()}))
+frozen = gc.get_freeze_count()
+import yaml
+from calbatch.models import datamodels
+yaml.load = None
+kinds = [datamodels.Level1bModel, datamodels.RampModel, datamodels.ImageModel, datamodels.DarkModel]
+schemas = [kind().schema.name for kind in kinds]
+print(json.dumps({"modules": modules, "frozen": frozen, "schemas": schemas}))
 """
 
 
@@ -44,3 +50,7 @@ def test_nothing_that_a_worker_does_not_need_is_imported(preloaded):
 
 def test_the_imported_objects_are_kept_out_of_garbage_collection(preloaded):
     assert preloaded["frozen"] > 10_000
+
+
+def test_the_schemas_of_common_files_are_parsed(preloaded):
+    assert preloaded["schemas"] == ["level1b", "ramp", "image", "dark"]

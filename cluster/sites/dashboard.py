@@ -1,0 +1,102 @@
+"""dask's dashboard, whose libraries are imported when a page is first requested.
+
+They take about a second of CPU, and most batches end before anybody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from distributed.http.scheduler.info import IndividualPlots
+from tornado import web
+from tornado.ioloop import IOLoop
+
+from calbatch.cluster.exposure.messages import escape_text
+
+
+class LateDashboard(web.Application):
+    """Stands in for a scheduler's dashboard until a page is requested that nothing else serves.
+
+    Parameters
+    ----------
+    scheduler : distributed.Scheduler
+        The scheduler.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        super().__init__([(r"/.*", _FirstRequest)])
+        self._scheduler = scheduler
+        self._opening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Import the dashboard, and have it replace this application.
+
+        Raises
+        ------
+        ImportError
+            If its libraries do not fit together.
+        """
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        await asyncio.shield(self._opening)  # the first browser may go away meanwhile
+
+    async def _open(self) -> None:
+        # in a thread, since the scheduler has work to do
+        name = "distributed.dashboard.scheduler"
+        dashboard = await IOLoop.current().run_in_executor(None, import_module, name)
+        server = self._scheduler
+        dashboard.connect(server.http_application, server.http_server, server, prefix="/")
+        server.http_application.applications.remove(self)
+
+
+class _FirstRequest(web.RequestHandler):
+    """Open the dashboard, and have the browser repeat its request."""
+
+    application: LateDashboard
+
+    async def get(self) -> None:
+        try:
+            await self.application.open()
+        except ImportError as error:
+            self.set_status(501)
+            self.finish(escape_text(f"no dashboard: {error}"))
+            return
+        # relative, as a proxy may serve this under another path
+        _, _, page = self.request.path.rpartition("/")
+        query = self.request.query
+        self.redirect(f"./{page}?{query}" if query else f"./{page}")
+
+
+class _PlotList(IndividualPlots):
+    """The list of plots, by which JupyterLab's extension recognizes a dashboard."""
+
+    async def get(self) -> None:
+        for each in list(self.server.http_application.applications):
+            if isinstance(each, LateDashboard):
+                try:
+                    await each.open()
+                except ImportError:  # there are no plots
+                    break
+        super().get()
+
+
+routes: list[tuple[str, type, dict[str, Any]]] = [(r"individual-plots.json", _PlotList, {})]
+"""Routes of a scheduler; the name is dask's."""
+
+
+def scheduler_options() -> Mapping[str, Any]:
+    """Return the options of a scheduler whose dashboard is going to be added later.
+
+    Without bokeh, dask serves a page that says so.
+    """
+    return {} if find_spec("bokeh") is None else {"dashboard": False}
+
+
+def add_dashboard(scheduler: Any) -> None:
+    """Add the dashboard to a scheduler of this process that was started without it."""
+    if find_spec("bokeh") is not None:
+        scheduler.http_application.add_application(LateDashboard(scheduler))

@@ -1,0 +1,118 @@
+"""Forking multiprocessing's fork server from this process.
+
+Python starts the fork server as a new interpreter, which has to import everything again. The
+command line's process has just imported it, and nothing else can be running in it: no threads, and
+no code of a user's script.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker, util
+from pathlib import Path
+from typing import Any, NoReturn
+
+_MALLOC_PARAMETERS = {
+    "MALLOC_TRIM_THRESHOLD_": -1,
+    "MALLOC_MMAP_THRESHOLD_": -3,
+    "MALLOC_ARENA_MAX": -8,
+}
+"""Numbers by which glibc's ``mallopt`` knows the variables that it reads when a program starts."""
+
+_is_allowed = False
+
+
+def allow_forking() -> None:
+    """Declare that this process runs the command line and nothing else."""
+    global _is_allowed
+    _is_allowed = True
+
+
+def is_fork_safe() -> bool:
+    """Return whether this process may be forked: it is the command line's, without threads.
+
+    Threads of libraries count, too: a fork would not have them, but their locks.
+    """
+    if not _is_allowed or sys.platform != "linux" or threading.active_count() > 1:
+        return False
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:  # without /proc, nobody knows
+        return False
+
+
+@contextmanager
+def fork_server_here() -> Iterator[None]:
+    """Fork the fork server that multiprocessing starts within this context, if it starts one.
+
+    The process must be safe to fork; see `is_fork_safe`.
+    """
+    execute: Any = util.spawnv_passfds
+
+    def start(path: bytes, arguments: Sequence[Any], descriptors: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in str(arguments[-1]):
+            return int(execute(path, arguments, descriptors))
+        return _fork(str(arguments[-1]), descriptors)
+
+    setattr(util, "spawnv_passfds", start)  # noqa: B010 - mypy knows its type too exactly
+    try:
+        yield
+    finally:
+        util.spawnv_passfds = execute
+
+
+def _fork(program: str, descriptors: Collection[int]) -> int:
+    """Fork a process that runs a program with few open files; return its ID."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+            stream.flush()
+    process = os.fork()
+    if process == 0:
+        _become_server(program, descriptors)
+    return process
+
+
+def _become_server(program: str, descriptors: Collection[int]) -> NoReturn:
+    """Make a forked process like a new one, run the fork server's program in it, and exit."""
+    status = 1
+    try:
+        # Whatever else is open must not outlive the driver: its end of pipes, and locks of files.
+        _close_all_but({0, 1, 2, *descriptors})
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for state in (forkserver._forkserver, resource_tracker._resource_tracker):
+            state.__init__()  # type: ignore[misc]  # one of their locks is held
+        _set_malloc_parameters()
+        exec(program, {"__name__": "__forkserver__"})  # Python's own
+        status = 0
+    except SystemExit:  # the driver has ended
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)  # without the exit handlers of the driver
+
+
+def _close_all_but(kept: Collection[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - closes its own descriptor
+        if int(name) not in kept:
+            with suppress(OSError):
+                os.close(int(name))
+
+
+def _set_malloc_parameters() -> None:
+    """Set what glibc would have read from the environment if the program had been executed."""
+    set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_parameter is None:  # another C library
+        return
+    for name, number in _MALLOC_PARAMETERS.items():
+        value = os.environ.get(name)
+        if value is not None:
+            set_parameter(number, int(value))

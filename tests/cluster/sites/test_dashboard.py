@@ -1,0 +1,76 @@
+"""dask's dashboard is imported when somebody looks at it, and then answers as always."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+PROGRAM = """
+import json, sys, urllib.request
+import dask
+from distributed import LocalCluster
+from calbatch.cluster.sites import dashboard
+from calbatch.cluster.sites.local import DASK_SETTINGS, http_routes
+
+settings = {**DASK_SETTINGS, **http_routes(dashboard.__name__)}
+with dask.config.set(settings), LocalCluster(
+    n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+    scheduler_kwargs=dashboard.scheduler_options(), silence_logs=50,
+) as cluster:
+    dashboard.add_dashboard(cluster.scheduler)
+    print(cluster.dashboard_link, flush=True)
+    for line in sys.stdin:
+        print("bokeh" in sys.modules, len(cluster.scheduler.http_application.applications),
+              flush=True)
+"""
+
+
+class _Served:
+    """A scheduler in a process of its own, in which nothing else has imported bokeh."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.base = self.process.stdout.readline().strip().removesuffix("/status")
+
+    def state(self):
+        """Return whether bokeh has been imported, and the number of further applications."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        imported, applications = self.process.stdout.readline().split()
+        return imported == "True", int(applications)
+
+    def get(self, path):
+        with urllib.request.urlopen(f"{self.base}{path}", timeout=120) as answer:
+            return answer.geturl(), answer.read().decode()
+
+
+@pytest.fixture
+def served():
+    made = _Served()
+    yield made
+    made.process.communicate()
+    assert made.process.returncode == 0
+
+
+def test_the_first_requests_for_pages_open_the_dashboard(served):
+    assert served.get("/health")[1] == "ok"
+    assert served.get("/json/counts.json")
+    assert served.state() == (False, 1)
+    with ThreadPoolExecutor(4) as threads:
+        paths = ["/status", "/workers?x=a/b", "/", "/individual-plots.json"]
+        answers = list(threads.map(served.get, paths))
+    urls = [url.removeprefix(served.base) for url, _ in answers]
+    assert urls == ["/status", "/workers?x=a/b", "/status", "/individual-plots.json"]
+    assert all("bokeh" in page for _, page in answers[:3])
+    assert json.loads(answers[3][1])["Individual Task Stream"] == "/individual-task-stream"
+    assert served.state() == (True, 1)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        served.get("/proxy/8787/127.0.0.1/status")
+    assert refused.value.code == 404

@@ -1,0 +1,97 @@
+"""A fork server that is forked from the command line's process is like one that is executed."""
+
+import json
+import mmap
+import subprocess
+import sys
+
+import psutil
+import pytest
+from support.waiting import eventually
+
+PROGRAM = """
+import atexit, fcntl, json, os, signal, sys, threading, time
+from multiprocessing import forkserver, get_context, resource_tracker
+from pathlib import Path
+from calbatch.cluster.sites import forking
+
+atexit.register(print, "exit handlers")
+before = forking.is_fork_safe()
+forking.allow_forking()
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+safe = forking.is_fork_safe()
+waiting = threading.Thread(target=time.sleep, args=(0.2,))
+waiting.start()
+beside_a_thread = forking.is_fork_safe()
+waiting.join()
+resource_tracker.ensure_running()
+os.environ.update(json.loads(sys.argv[2]))
+if safe:
+    with forking.fork_server_here():
+        forkserver.ensure_running()
+server = forkserver._forkserver._forkserver_pid
+
+FAULTS = '''[__import__("resource").getrusage(0).ru_minflt,
+             [len(bytearray(64 * 2**20)) for _ in range(5)],
+             __import__("resource").getrusage(0).ru_minflt]'''
+with get_context("forkserver").Pool(1) as pool:
+    parent = pool.apply(os.getppid)
+    pool.apply(eval, (FAULTS,))
+    faults, _, more = pool.apply(eval, (FAULTS,))
+status = Path(f"/proc/{server}/status").read_text()
+caught, = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt")]
+print(json.dumps({
+    "before": before, "safe": safe, "beside_a_thread": beside_a_thread,
+    "server": server, "parent": parent, "faults": more - faults,
+    "commands": [Path(f"/proc/{each}/cmdline").read_text() for each in ("self", server)],
+    "caught": [n for n in (signal.SIGTERM, signal.SIGHUP) if caught >> (n - 1) & 1],
+    "open": [os.readlink(each) for each in Path(f"/proc/{server}/fd").iterdir()],
+}))
+"""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems execute the server")
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """Return the findings of a process whose fork server is forked."""
+    held = tmp_path_factory.mktemp("forking") / "held"
+    malloc = {"MALLOC_TRIM_THRESHOLD_": str(2 * 10**9), "MALLOC_MMAP_THRESHOLD_": str(10**9)}
+    command = [sys.executable, "-c", PROGRAM, held, json.dumps(malloc)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, *rest = done.stdout.splitlines()
+    return {**json.loads(found), "held": held, "rest": rest}
+
+
+def test_only_the_command_line_forks_and_only_without_threads(forked):
+    assert not forked["before"]
+    assert forked["safe"]
+    assert not forked["beside_a_thread"]
+
+
+def test_the_server_is_forked_and_workers_are_its_children(forked):
+    own, servers = forked["commands"]
+    assert own == servers
+    assert forked["parent"] == forked["server"]
+
+
+def test_the_server_holds_no_file_of_the_driver(forked):
+    assert str(forked["held"]) not in forked["open"]
+
+
+def test_signals_have_their_default_effect_in_the_server(forked):
+    assert forked["caught"] == []
+
+
+def test_freed_memory_stays_with_the_process(forked):
+    pages = 5 * 64 * 2**20 / mmap.PAGESIZE  # faulted in if each array were new to the process
+    assert forked["faults"] < pages / 10
+
+
+def test_the_server_ends_with_the_driver_and_runs_none_of_its_exit_handlers(forked):
+    eventually(lambda: not psutil.pid_exists(forked["server"]))
+    assert forked["rest"] == ["exit handlers"]
