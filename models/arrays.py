@@ -15,7 +15,9 @@ from calbatch.models.errors import ModelError
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
 from calbatch.models.fits.tables import cast_columns
+from calbatch.models.schema.meta import set_path
 from calbatch.models.schema.spec import Schema
+from calbatch.models.schema.validate import check_assignment
 from calbatch.models.storage.location import Location
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
@@ -184,9 +186,11 @@ class LazyArrays:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "schema":  # pickle asks before it is set
             raise AttributeError(name)
+        content = self._content
+        if name in self.schema.keywords:
+            return content.tree.get(name)
         if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
-        content = self._content
         if name in content.off_grid:
             return content.off_grid_array(name)
         if name not in content.on_grid and self._default_shape(name) is None:
@@ -197,6 +201,10 @@ class LazyArrays:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("schema", "path", "_content") or hasattr(type(self), name):
             object.__setattr__(self, name, value)
+        elif name in self.schema.keywords:
+            accepted, value = check_assignment(self.schema, name, value, where=self._where)
+            if accepted:
+                set_path(self._content.tree, name, value)
         elif name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         elif value is None:
@@ -207,8 +215,13 @@ class LazyArrays:
         else:
             self._assign(name, value)
 
+    @property
+    def _own_keywords(self) -> list[str]:
+        """The metadata outside the tree ``meta``, such as the name of a slit."""
+        return [name for name in self.schema.keywords if "." not in name]
+
     def _hint(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.schema.fields, 1)
+        near = difflib.get_close_matches(name, [*self.schema.fields, *self._own_keywords], 1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def _absent_shape(self, name: str) -> tuple[int, ...] | None:

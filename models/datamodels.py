@@ -18,22 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models._reference_models import (
-    DarkMIRIModel,
-    DarkModel,
-    FlatModel,
-    GainModel,
-    IPCModel,
-    LinearityModel,
-    MaskModel,
-    PictureFrameModel,
-    ReadnoiseModel,
-    ReferenceFileModel,
-    ResetModel,
-    RSCDModel,
-    SaturationModel,
-    SuperBiasModel,
+from calbatch.models.classes import _products, _reference_tables, _references
+
+# Each class is listed once, in the __all__ of its module.
+from calbatch.models.classes._products import *  # noqa: F403
+from calbatch.models.classes._products import (
+    CubeModel,
+    ImageModel,
+    Level1bModel,
+    RampModel,
+    SuperstripeRampModel,
 )
+from calbatch.models.classes._reference_tables import *  # noqa: F403
+from calbatch.models.classes._references import *  # noqa: F403
+from calbatch.models.classes._references import ReferenceFileModel
+from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
 from calbatch.models.errors import FileError, ValidationError, explain_errors, one_line
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
@@ -45,106 +44,17 @@ from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
-__all__ = [
-    "CubeModel", "DarkMIRIModel", "DarkModel", "DataModel", "FlatModel", "GainModel",
-    "GuiderCalModel", "GuiderRawModel", "IFUImageModel", "IPCModel", "ImageModel", "Level1bModel",
-    "LinearityModel", "MaskModel", "OpenWindowsModel", "PictureFrameModel", "RSCDModel",
-    "RampFitOutputModel", "RampModel", "ReadnoiseModel", "ReferenceFileModel", "ResetModel",
-    "SaturationModel", "SuperBiasModel", "SuperstripeRampModel", "open", "open_reference",
-]  # fmt: skip
+__all__ = ["DataModel", "open", "open_reference"]
+__all__ += _products.__all__
+__all__ += _references.__all__
+__all__ += _reference_tables.__all__
 
-
-class Level1bModel(DataModel):
-    """A raw exposure: uncalibrated ramps, (integrations, groups, rows, columns)."""
-
-    schema_url = "level1b.schema.yaml"
-
-
-class RampModel(DataModel):
-    """Ramps under calibration, with the DQ of pixels and of groups."""
-
-    schema_url = "ramp.schema.yaml"
-
-
-class SuperstripeRampModel(DataModel):
-    """Ramps of superstripe readout before refpix; PIXELDQ has a plane for each stripe."""
-
-    schema_url = "superstripe_ramp.schema.yaml"
-
-
-class ImageModel(DataModel):
-    """An image, (rows, columns), with errors, variances and DQ."""
-
-    schema_url = "image.schema.yaml"
-
-
-class IFUImageModel(DataModel):
-    """An image of the slices of an integral-field unit."""
-
-    schema_url = "ifuimage.schema.yaml"
-
-
-class CubeModel(DataModel):
-    """One image per integration, (integrations, rows, columns), with their times."""
-
-    schema_url = "cube.schema.yaml"
-
-
-class RampFitOutputModel(DataModel):
-    """The optional results of ramp fitting, for each segment of a ramp."""
-
-    schema_url = "rampfitoutput.schema.yaml"
-
-
-class OpenWindowsModel(DataModel):
-    """The end of each pixel's persistence window, in seconds since 1970; 0 without a window."""
-
-    schema_url = "openwindows.schema.yaml"
-
-
-class GuiderRawModel(DataModel):
-    """Counts (DN) of a guide-star exposure, with the flags of its pixels and the guider's tables.
-
-    ``data`` is (integrations, groups, rows, columns), ``dq`` (rows, columns).
-    """
-
-    schema_url = "guider_raw.schema.yaml"
-
-
-class GuiderCalModel(DataModel):
-    """Count rates (DN/s) of a guide-star exposure, with the guider's tables.
-
-    ``data`` and ``err`` are (integrations, rows, columns), ``dq`` (rows, columns).
-    """
-
-    schema_url = "guider_cal.schema.yaml"
-
-
-REFERENCES: dict[str, type[ReferenceFileModel]] = {
-    "dark": DarkModel,
-    "flat": FlatModel,
-    "gain": GainModel,
-    "ipc": IPCModel,
-    "linearity": LinearityModel,
-    "mask": MaskModel,
-    "pictureframe": PictureFrameModel,
-    "readnoise": ReadnoiseModel,
-    "reset": ResetModel,
-    "rscd": RSCDModel,
-    "saturation": SaturationModel,
-    "superbias": SuperBiasModel,
+_BY_NAME: dict[str, type[DataModel]] = {
+    name: getattr(module, name)
+    for module in (_products, _references, _reference_tables)
+    for name in module.__all__
+    if name != "ReferenceFileModel"
 }
-"""Model classes by CRDS reference type."""
-
-_SPECIAL: dict[str, tuple[type[DataModel], ...]] = {"dark": (DarkMIRIModel,)}
-"""Further model classes of some instruments, by CRDS reference type."""
-
-_NAMED: tuple[type[DataModel], ...] = (
-    Level1bModel, RampModel, ImageModel, IFUImageModel, CubeModel, RampFitOutputModel,
-    OpenWindowsModel, SuperstripeRampModel, GuiderRawModel, GuiderCalModel, DarkMIRIModel,
-    *REFERENCES.values(),
-)  # fmt: skip
-_BY_NAME = {cls.__name__: cls for cls in _NAMED}
 
 GROUP = "calbatch.models"
 """Entry-point group of model classes of other packages, by their names in DATAMODL."""
@@ -215,19 +125,24 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
     ValidationError
         If it is a model of another reference type, or an array of this type is missing.
     """
-    cls = REFERENCES.get(reference_type)
-    if cls is None or isinstance(model, (cls, *_SPECIAL.get(reference_type, ()))):
+    classes = REFERENCES.get(reference_type)
+    if classes is None or isinstance(model, classes):
         return model
-    other = isinstance(model, tuple(REFERENCES.values()))
-    fields = load_schema(cls.schema_url).fields.values()
-    missing = [spec.name for spec in fields if spec.required and not _has_field(model, spec)]
-    if other or missing:
-        found = "a class for other types" if other else f"which has no valid {missing[0]!r}"
+    other = isinstance(model, tuple(cls for known in REFERENCES.values() for cls in known))
+    lacks = [_missing_field(model, cls) for cls in classes]
+    if other or all(lacks):
+        found = "a class for other types" if other else f"which has no valid {lacks[0]!r}"
         raise ValidationError(
-            f"a {reference_type} reference must be a {cls.__name__}, not {type(model).__name__}, "
-            f"{found}"
+            f"a {reference_type} reference must be a {classes[0].__name__}, not "
+            f"{type(model).__name__}, {found}"
         )
     return model
+
+
+def _missing_field(model: DataModel, cls: type[DataModel]) -> str | None:
+    """Return an array that a class requires and a model lacks, or None."""
+    specs = load_schema(cls.schema_url).fields.values()
+    return next((s.name for s in specs if s.required and not _has_field(model, s)), None)
 
 
 def _has_field(model: DataModel, spec: FieldSpec) -> bool:
@@ -240,10 +155,8 @@ def _open_reference(
     reference_type: str, path: str, stamp: Stamp, copies: CopyProvider | None
 ) -> DataModel:
     """Return a reference's model, which callers copy; ``stamp`` changes with the file."""
-    cls = REFERENCES.get(reference_type, ReferenceFileModel)
-    if cls is DarkModel:
-        data = read_layout(path).find("SCI")
-        cls = DarkMIRIModel if data is not None and len(data.shape) == 4 else DarkModel
+    chosen = choose_reference_class(reference_type, lambda: read_layout(path))
+    cls = chosen or ReferenceFileModel
     model = cls(path, copies=copies)
     reftype = str(model.meta.reftype or "").strip().lower()
     if reftype in REFERENCES and reftype != reference_type:
@@ -261,9 +174,8 @@ def _choose_class(path: Location, layout: Layout) -> type[DataModel]:
     if entry_point is not None:
         return _load_added_class(path, entry_point)
     reference_type = _text(cards, "REFTYPE").strip().lower()
-    if reference_type in REFERENCES:
-        return REFERENCES[reference_type]
-    return _by_dimensions(path, layout)
+    reference = choose_reference_class(reference_type, lambda: layout)
+    return reference or _by_dimensions(path, layout)
 
 
 @lru_cache(maxsize=64)

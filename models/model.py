@@ -229,7 +229,9 @@ class DataModel(MappedArrays):
 
     def to_flat_dict(self) -> dict[str, Any]:
         """Return the metadata that are set, by dotted path."""
-        return flatten({"meta": self._content.tree.get("meta", {})})
+        tree = self._content.tree
+        names = ("meta", *self._own_keywords)
+        return flatten({name: tree[name] for name in names if name in tree})
 
     def value_in_asdf(self, path: str) -> Any:
         """Return a value from the file's ASDF extension as plain data, or None if it is not there.

@@ -44,6 +44,11 @@ def remove_abandoned(kind: str, base: Path | None = None) -> None:
     _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
 
 
+def is_process_folder(folder: Path, kind: str) -> bool:
+    """Return whether a folder is one that `make_process_folder` has made."""
+    return folder.name.startswith(_prefix(kind))
+
+
 def _prefix(kind: str) -> str:
     return f"calbatch-{kind}-{os.getuid()}-"
 

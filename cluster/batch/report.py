@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.display.progress import MemoryUse, duration
+from calbatch.cluster.display.progress import MemoryUse
+from calbatch.cluster.display.quantities import duration
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
 from calbatch.cluster.ledger import DamagedLedgerError

@@ -11,11 +11,18 @@ from typing import Any
 import click
 
 from calbatch import __version__
+from calbatch.cluster.cli._small_commands import SMALL_COMMANDS
+from calbatch.cluster.cli.completion import (
+    PROGRAM,
+    complete_batch,
+    complete_folder,
+    complete_pipeline,
+)
 from calbatch.cluster.cli.options import (
     PARAMETERS_HELP,
     BatchCommand,
-    ParameterCommand,
     add_input_arguments,
+    json_lines_option,
     retry_policy,
 )
 from calbatch.cluster.cli.refs import refs
@@ -64,14 +71,19 @@ def submit(ctx: click.Context, /, **options: Any) -> None:
 
 def batch_command(function: Callable[..., None]) -> click.Command:
     """Register a command whose first argument, after the context, is the name of a batch."""
-    argument = click.argument("batch", required=False, metavar="[BATCH]")
+    argument = click.argument(
+        "batch", required=False, metavar="[BATCH]", shell_complete=complete_batch
+    )
     return cli.command()(argument(click.pass_context(function)))
 
 
 @batch_command
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--watch", is_flag=True, help="Repeat until the batch has ended.")
-def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) -> None:
+@click.option("--exposures", is_flag=True, help="List all exposures.")
+def status(
+    ctx: click.Context, batch: str | None, as_json: bool, watch: bool, exposures: bool
+) -> None:
     """Show the progress of a batch.
 
     The exit status is 0 if all exposures are done, 1 if some failed, 3 if the batch is running, and
@@ -79,7 +91,7 @@ def status(ctx: click.Context, batch: str | None, as_json: bool, watch: bool) ->
     """
     from calbatch.cluster.cli.commands import status as command
 
-    ctx.exit(command.status(batch, as_json=as_json, watch=watch))
+    ctx.exit(command.status(batch, as_json=as_json, watch=watch, exposures=exposures))
 
 
 @batch_command
@@ -93,7 +105,8 @@ def logs(
 ) -> None:
     """Show the events of a batch, or of one exposure.
 
-    EXPOSURE is the name of its file, or a part of the name that no other exposure has.
+    EXPOSURE is the name of its file, or a part of the name that no other exposure has. Without
+    BATCH, it is one of the latest batch.
     """
     from calbatch.cluster.cli.commands import logs as command
 
@@ -103,7 +116,11 @@ def logs(
 @batch_command
 @click.option("--now", is_flag=True, help="Abandon running exposures, too.")
 def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
-    """Stop a batch: start no further exposures, and finish those that are running."""
+    """Stop a batch: start no further exposures, and finish those that are running.
+
+    Without BATCH, the one that is running in the working folder or, if that has no batches, your
+    only one that is running.
+    """
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.cancel(batch, now=now))
@@ -113,7 +130,11 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
 @click.option("--detach", is_flag=True, help="Run in the background.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of failures.")
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
-    """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
+    """Calibrate the exposures of a batch that are waiting, failed or quarantined.
+
+    Without BATCH, the latest one of the working folder or, if that has no batches, your only one
+    that is unfinished.
+    """
     from calbatch.cluster.cli.commands import batches
 
     ctx.exit(batches.resume(batch, detach=detach, debug=debug))
@@ -130,8 +151,8 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 
 
 @cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
-@click.argument("pipeline")
-@click.argument("folder", metavar="DIR")
+@click.argument("pipeline", shell_complete=complete_pipeline)
+@click.argument("folder", metavar="DIR", shell_complete=complete_folder)
 @click.option(
     "--settle",
     type=float,
@@ -152,16 +173,17 @@ def watch(ctx: click.Context, /, **options: Any) -> None:
 
 
 @cli.command("list")
+@json_lines_option
 @click.pass_context
-def list_(ctx: click.Context) -> None:
+def list_(ctx: click.Context, as_json: bool) -> None:
     """List your batches."""
     from calbatch.cluster.cli.commands import batches
 
-    ctx.exit(batches.show())
+    ctx.exit(batches.show(as_json=as_json))
 
 
 @cli.command()
-@click.argument("names", nargs=-1, metavar="[BATCH]...")
+@click.argument("names", nargs=-1, metavar="[BATCH]...", shell_complete=complete_batch)
 @click.option(
     "--older-than",
     type=float,
@@ -188,7 +210,7 @@ def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
 
 
 @cli.command()
-@click.argument("output", metavar="OUTPUT")
+@click.argument("output", metavar="OUTPUT", shell_complete=complete_folder)
 @click.pass_context
 def rebuild(ctx: click.Context, output: str) -> None:
     """Rebuild the damaged ledger of the folder OUTPUT.
@@ -212,61 +234,7 @@ def drive(ctx: click.Context, output: str, name: str) -> None:
 
 
 @cli.command()
-def steps() -> None:
-    """List the steps."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.steps()
-
-
-@cli.command()
-def pipelines() -> None:
-    """List the pipelines."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.pipelines()
-
-
-@cli.command("sites")
-def sites_() -> None:
-    """List the sites of dask's configuration, with all their options."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.sites()
-
-
-@cli.command(cls=ParameterCommand)
-@click.argument("pipeline")
-@click.option("--cfg", "config", metavar="FILE", help="Parameters from a .cfg file.")
-@click.option("--as-cfg", is_flag=True, help="Write a .cfg file to standard output.")
-@click.option(
-    "--for", "exposure", metavar="FILE", help="Include the parameters that CRDS has for this file."
-)
-@click.option(
-    "--context",
-    metavar="PMAP",
-    help="CRDS context; the environment's CRDS_CONTEXT by default.",
-)
-@click.pass_context
-def params(ctx: click.Context, /, pipeline: str, **options: Any) -> None:
-    """Show all parameters of PIPELINE with their values, sources and meanings."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.params(pipeline, ctx.obj, **options)
-
-
-@cli.command()
-@click.argument("path", metavar="FILE")
-@click.option("--meta", is_flag=True, help="Show all metadata that is set.")
-def inspect(path: str, meta: bool) -> None:
-    """Show a file's model, arrays and metadata, without reading any pixel."""
-    from calbatch.cluster.cli.commands import listings
-
-    listings.inspect(path, meta=meta)
-
-
-@cli.command()
-@click.argument("folder", metavar="DIR")
+@click.argument("folder", metavar="DIR", shell_complete=complete_folder)
 @click.option("--preset", default="demo", show_default=True, help="Name of the set.")
 @click.option(
     "--exposures",
@@ -307,7 +275,8 @@ def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     ctx.exit(command.main(output, picture))
 
 
-cli.add_command(refs)
+for small_command in (*SMALL_COMMANDS, refs):
+    cli.add_command(small_command)
 
 
 def main() -> None:
@@ -318,7 +287,7 @@ def main() -> None:
     escape_python_messages()
     handle_interrupts()
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(standalone_mode=False, prog_name=PROGRAM)
     except (click.exceptions.Abort, KeyboardInterrupt):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once

@@ -9,13 +9,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from calbatch.cluster.cli.completion import (
+    Completer,
+    complete_file,
+    complete_folder,
+    complete_parameter,
+    complete_pipeline,
+    complete_saved_step,
+    complete_scheduler,
+    complete_site,
+)
+
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from calbatch.cluster.exposure.policy import RetryPolicy
 
 PARAMETERS_HELP = (
     "Any parameter can be given as --STEP.PARAMETER=VALUE, or --PARAMETER=VALUE for PIPELINE's own;"
     " `calbatch params PIPELINE` lists them."
 )
+
+_COMPLETERS: Mapping[str, Completer] = {
+    "config": complete_file,
+    "save_steps": complete_saved_step,
+    "scheduler": complete_scheduler,
+    "site": complete_site,
+}
+"""Completers of batch options."""
+
+json_lines_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
+)
+"""The option of commands that list something."""
 
 
 class ParameterCommand(click.Command):
@@ -25,7 +51,13 @@ class ParameterCommand(click.Command):
         """Parse the arguments, after moving parameters of steps to ``ctx.obj``."""
         names = {name for p in self.get_params(ctx) for name in p.opts + p.secondary_opts}
         rest, ctx.obj = split_parameters(args, names)
+        if ctx.resilient_parsing and rest and rest[-1] in names:  # its value is being completed
+            rest.pop()
         return super().parse_args(ctx, rest)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the options, and the parameters of steps, that begin with a text."""
+        return super().shell_complete(ctx, incomplete) + complete_parameter(ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; if a parameter is unknown, suggest an option of a similar name."""
@@ -94,8 +126,10 @@ def _is_value(argument: str) -> bool:
 
 def add_input_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments PIPELINE and INPUT to a command."""
-    inputs = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-    return click.argument("pipeline")(inputs(function))
+    inputs = click.argument(
+        "inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_file
+    )
+    return click.argument("pipeline", shell_complete=complete_pipeline)(inputs(function))
 
 
 def batch_options(command: str) -> list[click.Option]:
@@ -112,6 +146,7 @@ def batch_options(command: str) -> list[click.Option]:
         ["-o", "--output", "output_dir"],
         metavar="DIR",
         help="Output folder; the working folder by default.",
+        shell_complete=complete_folder,
     )
     options = [
         _click_option(each.name, str(each.type), default_of(each), each.metadata)
@@ -156,6 +191,7 @@ def _click_option(
         show_default=details.get("show_default", False),
         metavar=details.get("metavar"),
         help=details["help"],
+        shell_complete=_COMPLETERS.get(name),
     )
 
 

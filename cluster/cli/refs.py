@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
+from calbatch.cluster.cli.completion import complete_file, complete_pipeline
+from calbatch.cluster.cli.options import json_lines_option
+
 _CONTEXT = click.option(
     "--context",
     metavar="PMAP",
     help="CRDS context; the environment's CRDS_CONTEXT by default.",
-)
-_JSON_LINES = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object per line."
 )
 
 
@@ -23,9 +23,9 @@ def refs() -> None:
 
 
 @refs.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
 @_CONTEXT
-@_JSON_LINES
+@json_lines_option
 @click.pass_context
 def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_json: bool) -> None:
     """Show the references that the rules choose for exposures."""
@@ -35,11 +35,14 @@ def bestrefs(ctx: click.Context, inputs: Sequence[str], context: str | None, as_
 
 
 @refs.command()
-@click.argument("items", nargs=-1, metavar="[FILE]...")
+@click.argument("items", nargs=-1, metavar="[FILE]...", shell_complete=complete_file)
 @click.option("--files", is_flag=True, help="FILE are names of references or rules to fetch.")
 @_CONTEXT
 @click.option(
-    "--pipeline", metavar="NAME", help="Fetch only the types that this pipeline or step uses."
+    "--pipeline",
+    metavar="NAME",
+    help="Fetch only the types that this pipeline or step uses.",
+    shell_complete=complete_pipeline,
 )
 @click.option(
     "--instrument",
@@ -73,8 +76,8 @@ def verify(ctx: click.Context, names: Sequence[str], repair: bool) -> None:
 @refs.command()
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE...")
-@_JSON_LINES
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE...", shell_complete=complete_file)
+@json_lines_option
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, inputs: Sequence[str], as_json: bool) -> None:
     """Show the references of exposures that differ between two contexts."""

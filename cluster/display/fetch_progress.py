@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from calbatch.calibrate.references import CrdsReferences
-from calbatch.cluster.display.progress import PLAIN_EVERY, duration, megabytes
+from calbatch.cluster.display.progress import PLAIN_EVERY
+from calbatch.cluster.display.quantities import duration, megabytes
 from calbatch.models.errors import format_count
 
 Progress = Callable[[str, int, int], None]

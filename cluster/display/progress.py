@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 
 from rich.console import Console
+from rich.text import Text
 
+from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
 
@@ -17,6 +21,13 @@ LIVE_EVERY = 0.1
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 
+ELAPSED_WIDTH = 12
+"""Columns for the time elapsed, and between the columns."""
+
+
+FEWEST = 20
+"""Number of exposures over which it is measured at least, once there are as many."""
+
 
 class BatchTally:
     """Counts of a running batch."""
@@ -24,7 +35,7 @@ class BatchTally:
     def __init__(self, total: int) -> None:
         self.total, self.done, self.failed, self.kept = total, 0, 0, 0
         self.memory = MemoryUse()
-        self.start = time.monotonic()
+        self._times = deque([time.monotonic()])  # of the start, and of each calibrated exposure
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -32,6 +43,10 @@ class BatchTally:
         self.failed += outcome.failed
         self.kept += outcome.kept
         self.memory.add(*outcome.peaks)
+        if not outcome.kept:
+            self._times.append(time.monotonic())
+        while len(self._times) > FEWEST + 1 and self._times[1] < self._times[-1] - RECENT:
+            self._times.popleft()
 
     @property
     def ended(self) -> int:
@@ -40,23 +55,41 @@ class BatchTally:
 
     @property
     def rate(self) -> float:
-        """Exposures calibrated per minute so far."""
-        return 60 * (self.ended - self.kept) / max(time.monotonic() - self.start, 1e-9)
+        """Exposures calibrated per minute, recently."""
+        return 60 * (len(self._times) - 1) / max(time.monotonic() - self._times[0], 1e-9)
 
     @property
     def left(self) -> float | None:
-        """Seconds left at this rate; None before the first exposure has been calibrated."""
-        return 60 * (self.total - self.ended) / self.rate if self.rate else None
+        """Seconds left at this rate; None before two exposures have been calibrated.
 
-    def line(self) -> str:
-        """Return a one-line summary."""
-        parts = [f"{self.done}/{self.total} done", f"{self.failed} failed"]
+        It counts down between exposures, until none has ended for so long that the rate is lower.
+        """
+        count, span = len(self._times) - 1, self._times[-1] - self._times[0]
+        if not count or count < min(2, self.total - self.kept):
+            return None
+        idle, remaining = time.monotonic() - self._times[-1], self.total - self.ended
+        if idle > span / 2:
+            return remaining * (span + idle) / count
+        return max(remaining * span / count - idle, min(remaining, 1) * span / count)
+
+    def line(self, width: int | None = None) -> str:
+        """Return a one-line summary; if it is wider than a width, without what matters least."""
+        parts = [(f"{self.done}/{self.total} done", 0), (f"{self.failed} failed", 1)]
         if self.kept:
-            parts.append(f"{self.kept} of them earlier")
-        if self.left is not None:
-            parts += [f"{self.rate:.3g} per minute", f"{duration(self.left)} left"]
+            parts.append((f"{self.kept} of them earlier", 4))
+        left = self.left
+        if left is not None:
+            parts.append((f"{self.rate:.3g} per minute", 3))
+            parts += [(describe_left(left), 2)] if self.ended < self.total else []
         self.memory.add(peak_memory())
-        return ", ".join([*parts, f"peak memory {self.memory}"])
+        parts.append((f"peak memory {self.memory}", 5))
+        while width is not None and len(parts) > 1 and len(_join(parts)) > width:
+            parts.remove(max(parts, key=itemgetter(1)))
+        return _join(parts)
+
+
+def _join(parts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(text for text, _ in parts)
 
 
 class MemoryUse:
@@ -73,23 +106,8 @@ class MemoryUse:
     def __str__(self) -> str:
         count = len(self.by_process)
         where = f" in {count} processes" if count > 1 else ""
-        return f"{megabytes(sum(self.by_process.values()))}{where}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as h:mm:ss, or with one decimal below a minute."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def megabytes(count: float) -> str:
-    """Return bytes as MB, with a decimal if few, or as GB if many."""
-    if count >= 1e10:
-        return f"{count / 1e9:.1f} GB"
-    return f"{count / 1e6:.{int(count < 1e7)}f} MB"
+        peaks = list(self.by_process.values())  # at once: a live bar is drawn by another thread
+        return f"{megabytes(sum(peaks))}{where}"
 
 
 class ProgressDisplay:
@@ -129,9 +147,13 @@ class ProgressDisplay:
 
     def say(self, text: str, style: str = "") -> None:
         """Show a line."""
-        self._console.print(
-            escape_lines(text), style=style, markup=False, highlight=False, soft_wrap=True
-        )
+        text = escape_lines(text if is_live(self._console) else f"{format_time()} {text}")
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def is_live(console: Console) -> bool:
+    """Return whether a console can be redrawn; elsewhere, lines begin with the time."""
+    return console.is_terminal or console.is_jupyter
 
 
 @contextmanager
@@ -150,21 +172,29 @@ def show_progress(
         Show the tracebacks of failures.
     """
     tally = BatchTally(total)
-    live = console.is_terminal or console.is_jupyter
-    with _bar(tally, console) if live else _lines(tally, console) as refresh:
+    with _bar(tally, console) if is_live(console) else _lines(tally, console) as refresh:
         yield ProgressDisplay(tally, console, refresh, debug=debug)
 
 
 @contextmanager
 def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(tally.line(), total=tally.total)
+    bar = BarColumn(max(10, min(40, console.width // 4)), table_column=Column(no_wrap=True))
+    used = (bar.bar_width or 0) + ELAPSED_WIDTH
+
+    class Summary(ProgressColumn):
+        """The counts in one line, as much as there is room for; the time left moves."""
+
+        def render(self, task: Task) -> Text:
+            return Text(tally.line(console.width - used), no_wrap=True)
+
+    with Progress(bar, Summary(), TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("", total=tally.total)
 
         def show() -> None:
-            progress.update(task, completed=tally.ended, description=tally.line())
+            progress.update(task, completed=tally.ended)
 
         yield _make_refresher(LIVE_EVERY, tally, show)
         show()
@@ -173,7 +203,8 @@ def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _lines(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     def show() -> None:
-        console.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
+        text = f"{format_time()} {tally.line()}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     yield _make_refresher(PLAIN_EVERY, tally, show)
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from rich import console as rich_console
 from rich.segment import Segment
 
 from calbatch.cluster.exposure.messages import escape_lines
 
+UNLIMITED = 100_000
+"""Width of a console that is not a terminal, so that `calbatch params | grep` finds whole cells."""
+
 
 class Console(rich_console.Console):
     """A console on which text cannot move the cursor, change colours or ring the bell.
 
     rich removes some control characters from text, but not ESC, which starts escape sequences.
+    In a file or pipe, nothing is cut or wrapped to a width.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if options.get("width") is None and not (self.is_terminal or self.is_jupyter):
+            self.width = UNLIMITED
 
     def render(
         self,

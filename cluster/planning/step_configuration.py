@@ -15,6 +15,7 @@ from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
 from calbatch.models import datamodels
+from calbatch.models.classes.reference_types import REFERENCES
 from calbatch.models.errors import ModelError
 
 Values = Mapping[str, Mapping[str, Any]]
@@ -114,7 +115,7 @@ def _check_override(step: Step, name: str, value: str, reference_type: str) -> s
     path = Path(value).expanduser().absolute()
     if not path.is_file():
         raise ParameterError(f"{step.name}.{name}: there is no file {value}")
-    if reference_type in datamodels.REFERENCES:
+    if reference_type in REFERENCES:
         try:
             datamodels.open_reference(reference_type, path)
         except ModelError as error:

@@ -162,6 +162,20 @@ def site_table(sites: Iterable[NamedSite]) -> Table:
     return table
 
 
+def describe_site(site: NamedSite) -> dict[str, Any]:
+    """Return a site with all its options for programs, with secrets as stars."""
+    values = {each.name: getattr(site.options, each.name) for each in fields(site.options)}
+    options = _hide_secrets("", values)
+    return {"site": site.name, "kind": site.kind, "given": sorted(site.given), "options": options}
+
+
+def _hide_secrets(name: str, value: Any) -> Any:
+    """Return an option's value with secrets, in mappings too, as stars."""
+    if isinstance(value, Mapping):
+        return {str(key): _hide_secrets(str(key), each) for key, each in value.items()}
+    return "***" if value is not None and _SECRET.search(name) else value
+
+
 def _read(name: str, entry: Any) -> NamedSite:
     if not _NAME.fullmatch(name):
         raise RequestError(

@@ -170,7 +170,7 @@ def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
     cards = [
         *structure,
         *_names(output.extname, output.extver),
-        *_without_structure(output.cards),
+        *_without_structure(output.cards, len(output.array.dtype.names or ())),
         *_RESERVED,
     ]
     return format_header(output.extname, cards), data
@@ -261,13 +261,24 @@ def _names(extname: str, extver: int) -> list[Card]:
     return [("EXTNAME", extname, "extension name"), ("EXTVER", extver, "extension value")]
 
 
-def _without_structure(cards: Iterable[Card]) -> list[Card]:
-    """Return the cards that do not describe the storage of the data."""
+def _without_structure(cards: Iterable[Card], columns: int = 0) -> list[Card]:
+    """Return the cards that do not describe the storage of the data.
+
+    The TDIMn of a column that a table does not have describes something else: jwst states the
+    dimensions of a cube's wavelengths in this way.
+    """
     return [
         (keyword, value, comment)
         for keyword, value, comment in cards
-        if keyword.startswith("TUNIT") or not is_structural(keyword.upper())
+        if keyword.startswith("TUNIT")
+        or not is_structural(keyword.upper())
+        or (columns and _is_beyond(keyword, columns))
     ]
+
+
+def _is_beyond(keyword: str, columns: int) -> bool:
+    number = keyword.upper().removeprefix("TDIM")
+    return number.isdigit() and int(number) > columns
 
 
 def update_cards(header: bytes, where: str, values: Updates) -> bytes:

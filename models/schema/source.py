@@ -233,15 +233,19 @@ class _SchemaReader:
             chain = " -> ".join(str(s) for s, _ in [*self._open, (source, pointer)])
             raise SchemaError(f"{source}: the schema refers back to itself: {chain}")
         self._open.append((source, pointer))
+        node = self.node(self._part(source, pointer), source, ())
+        self._open.pop()
+        return node
+
+    def _part(self, source: SchemaSource, pointer: str) -> Any:
+        """Return the part of a file to which a pointer leads, as it is written."""
         self.files[source] = None
         raw = _document(source)
         for step in filter(None, pointer.split("/")):
             if not isinstance(raw, dict) or step not in raw:
                 raise SchemaError(f"{source}: has no {pointer!r}")
             raw = raw[step]
-        node = self.node(raw, source, ())
-        self._open.pop()
-        return node
+        return raw
 
     def node(self, raw: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
         if not isinstance(raw, dict):
@@ -256,16 +260,23 @@ class _SchemaReader:
         return node
 
     def reference(self, target: Any, source: SchemaSource, path: tuple[str, ...]) -> SchemaNode:
-        if not isinstance(target, str):
-            raise _fault(source, path, f"$ref must be text, found {target!r}")
-        name, _, pointer = target.partition("#")
-        if not name:
-            return self.file(source, pointer)
-        try:
-            found = locate(name, beside=source.folder)
-        except SchemaError as error:
-            raise _fault(source, path, f"$ref {error}") from error
-        return self.file(found, pointer)
+        return self.file(*_target(target, source, path))
+
+    def columns(self, raw: Any, source: SchemaSource, path: tuple[str, ...]) -> Any:
+        """Return a datatype; of a list of columns, with those of its references in their place."""
+        if not isinstance(raw, list):
+            return raw
+        columns: list[Any] = []
+        for item in raw:
+            if not isinstance(item, Mapping) or "$ref" not in item:
+                columns.append(item)
+                continue
+            found, pointer = _target(item["$ref"], source, path)
+            part = self._part(found, pointer)
+            if not isinstance(part, list):
+                raise _fault(source, path, f"$ref {item['$ref']}: is not a list of columns")
+            columns += self.columns(part, found, path)
+        return columns
 
     def _add_entry(
         self,
@@ -304,12 +315,27 @@ class _SchemaReader:
             return {}
         if key == "type":
             return _types(value, source, path)
+        if key == "datatype":
+            return {key: self.columns(value, source, path)}
         if key in ("anyOf", "oneOf"):
             parts = _list_of({key: value}, key, source, path)
             return {key: [self.node(part, source, path).to_json() for part in parts]}
         if key in ("items", "not"):
             return {key: self.node(value, source, (*path, key)).to_json()}
         return {key: value}
+
+
+def _target(target: Any, source: SchemaSource, path: tuple[str, ...]) -> tuple[SchemaSource, str]:
+    """Return the file and the place in it to which a reference leads."""
+    if not isinstance(target, str):
+        raise _fault(source, path, f"$ref must be text, found {target!r}")
+    name, _, pointer = target.partition("#")
+    if not name:
+        return source, pointer
+    try:
+        return locate(name, beside=source.folder), pointer
+    except SchemaError as error:
+        raise _fault(source, path, f"$ref {error}") from error
 
 
 def _is_items(key: str, raw: Mapping[str, Any]) -> bool:

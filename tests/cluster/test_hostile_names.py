@@ -72,7 +72,7 @@ def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
     assert [s.status for s in completed][:5] == [1, 1, 1, 0, 1]
     for one in completed:
         assert UNSAFE.findall(one.out + one.err) == []
-    failures = [line for line in completed[1].err.splitlines() if line.startswith("FAILED")]
+    failures = re.findall(r"^[\d: -]{19} FAILED .*$", completed[1].err, re.MULTILINE)
     assert len(failures) == 2
     assert any(r"line\nFAILED nothing: all is well\r_uncal.fits: is empty" in f for f in failures)
     assert names(tmp_path / "out") == {f"{stem}_superbias.fits" for stem in STEMS[2:]}

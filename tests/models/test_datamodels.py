@@ -50,7 +50,12 @@ def write(path, ndim=2, name="SCI", dtype="f4", **cards):
     [
         ({"DATAMODL": "CubeModel"}, 3, datamodels.CubeModel),
         ({"DATAMODL": "IFUImageModel"}, 2, datamodels.IFUImageModel),
-        ({"DATAMODL": "SlitModel"}, 2, datamodels.ImageModel),
+        ({"DATAMODL": "SlitModel"}, 2, datamodels.SlitModel),
+        ({"DATAMODL": "UnknownModel"}, 2, datamodels.ImageModel),
+        ({"REFTYPE": "AREA"}, 2, datamodels.PixelAreaModel),
+        ({"REFTYPE": "BKG"}, 2, datamodels.WfssBkgModel),
+        ({"REFTYPE": "BKG"}, 3, datamodels.SossBkgModel),
+        ({"REFTYPE": "DARK"}, 4, datamodels.DarkMIRIModel),
         ({"REFTYPE": "GAIN"}, 2, datamodels.GainModel),
         ({"REFTYPE": "READNOISE", "DATAMODL": "GainModel"}, 2, datamodels.GainModel),
         ({}, 4, datamodels.RampModel),
@@ -74,8 +79,8 @@ def test_counts_of_another_type_than_a_detectors_are_a_ramp(tmp_path):
 
 
 def test_a_file_without_science_is_refused_with_clues(tmp_path):
-    path = write(tmp_path / "x.fits", name="OTHER", REFTYPE="THROUGHPUT")
-    with pytest.raises(FileError, match=r"has no SCI array.*its REFTYPE is 'THROUGHPUT'"):
+    path = write(tmp_path / "x.fits", name="OTHER", REFTYPE="DISTORTION")
+    with pytest.raises(FileError, match=r"has no SCI array.*its REFTYPE is 'DISTORTION'"):
         datamodels.open(path)
 
 

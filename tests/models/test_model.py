@@ -225,3 +225,34 @@ def test_strict_validation_is_an_error(image, monkeypatch):
     model = datamodels.open(image)
     with pytest.raises(ValidationError, match=r"image\.fits: INSTRUME .*'WFC3'"):
         model.meta.instrument.name = "WFC3"
+
+
+class TestMetadataOutsideTheTree:
+    """Such as the name of a slit, which stdatamodels keeps beside ``meta``."""
+
+    @pytest.fixture
+    def slit(self):
+        model = datamodels.SlitModel((3, 4))
+        model.name = "S200A1"
+        return model
+
+    def test_it_is_an_attribute_that_files_hold(self, slit, tmp_path):
+        assert slit.xsize is None
+        slit.save(tmp_path / "slit.fits")
+        assert datamodels.open(tmp_path / "slit.fits").name == "S200A1"
+        assert fits.getval(tmp_path / "slit.fits", "SLTNAME", "SCI") == "S200A1"
+
+    def test_it_is_checked_like_other_metadata(self, slit):
+        with pytest.warns(ValidationWarning, match="source_type"):
+            slit.source_type = "ROUND"
+        assert slit.source_type is None
+
+    def test_it_is_part_of_the_flat_metadata_and_of_updates(self, slit):
+        assert slit.to_flat_dict()["name"] == "S200A1"
+        other = datamodels.SlitModel((3, 4))
+        other.update(slit)
+        assert other.name == "S200A1"
+
+    def test_a_misspelled_name_is_refused_with_the_nearest(self, slit):
+        with pytest.raises(AttributeError, match="did you mean 'source_name'"):
+            slit.source_nam = "M31"

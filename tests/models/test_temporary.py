@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from calbatch.models.temporary import make_process_folder, remove_abandoned
+from calbatch.models.temporary import is_process_folder, make_process_folder, remove_abandoned
 
 KILLED = """
 import os, signal, sys
@@ -30,6 +30,12 @@ def abandoned(tmp_path):
 def test_the_folder_of_a_killed_process_is_removed(abandoned, tmp_path):
     own = make_process_folder("work", tmp_path)
     assert list(tmp_path.iterdir()) == [own]
+
+
+def test_such_a_folder_is_recognized(tmp_path):
+    assert is_process_folder(make_process_folder("work", tmp_path), "work")
+    assert not is_process_folder(make_process_folder("work", tmp_path), "kernels")
+    assert not is_process_folder(tmp_path, "work")
 
 
 def test_an_interrupted_removal_is_completed(abandoned, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from calbatch.cluster.batch import liveness
+from calbatch.cluster.batch.default_batch import ACTIVE, find_to_cancel, find_to_resume
+from calbatch.cluster.display.plain_lines import print_json_lines
+from calbatch.cluster.display.quantities import DAY
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
@@ -31,8 +34,6 @@ from calbatch.cluster.sites.slurm.driver_job import (
 )
 from calbatch.models.storage.location import location
 
-DAY = 86400.0
-
 
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Start a batch in the background, and print its name."""
@@ -42,8 +43,20 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
     batch = register(BatchArguments(pipeline, inputs, **options))
     launch(batch)
-    print(batch.folder.name)  # noqa: T201 - for scripts
+    _print_submitted(batch.folder)
     return 0
+
+
+def _print_submitted(folder: BatchFolder) -> None:
+    """Print the name of a batch that continues in the background and, for people, what to type."""
+    print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+    text = (
+        "it continues in the background, and you can log out; next:\n"
+        f"  calbatch status {folder.name} --watch  # until it has ended\n"
+        f"  calbatch logs {folder.name} -f         # its events\n"
+        f"  calbatch cancel {folder.name}"
+    )
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def drive(output: str, name: str) -> int:
@@ -83,7 +96,7 @@ def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    console = Console(width=120)
+    console = Console()
     result = drive_batch(resume_batch(folder, hold=True), console)
     print_summary(result, console)
     return result.exit_status
@@ -110,9 +123,11 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    folder = find_batch(batch)
-    registered = resume_batch(folder, failed=True, hold=True)
+    folder = find_to_resume(batch)
     console = Console(stderr=True)
+    if batch is None:
+        _print_choice(folder)
+    registered = resume_batch(folder, failed=True, hold=True)
     if not registered.inputs:
         console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
         return 0
@@ -120,7 +135,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         from calbatch.cluster.batch.launching import launch
 
         launch(registered)
-        print(folder.name)  # noqa: T201
+        _print_submitted(folder)
         return 0
     result = drive_batch(registered, console, debug=debug)
     print_summary(result, Console())
@@ -129,10 +144,12 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
 
 def cancel(batch: str | None, *, now: bool) -> int:
     """Ask a batch's driver to stop."""
-    folder = find_batch(batch)
+    folder = find_to_cancel(batch)
     folder.secure()
+    if batch is None:
+        _print_choice(folder)
     state, _ = _state(folder)
-    if state not in ("running", "planned"):
+    if state not in ACTIVE:
         raise RequestError(f"{folder.name}: is not running ({state})")
     control.request_stop(
         folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
@@ -146,35 +163,59 @@ def cancel(batch: str | None, *, now: bool) -> int:
     return 0
 
 
+def _print_choice(folder: BatchFolder) -> None:
+    """Print which batch a command without a name is about to change."""
+    text = f"batch {folder.name}, with products in {folder.output}"
+    Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
+
+
 def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
     with View(folder.state) as view:
         row = view.batch(folder.name)
     return liveness.batch_state(folder, row), row
 
 
-def show() -> int:
+def show(*, as_json: bool = False) -> int:
     """List a user's batches."""
+    records = _describe_batches()
+    if as_json:
+        print_json_lines(records)
+        return 0
     table = Table()
     for heading in ("batch", "state", "pipeline", "exposures"):
         table.add_column(heading, no_wrap=True, overflow="fold")
     table.add_column("output", overflow="fold")
-    for folder in find_registered():
-        try:
-            state, row = _state(folder)
-        except DamagedLedgerError:
-            table.add_row(folder.name, "damaged ledger", "?", "?", _output_cell(folder))
-            continue
-        except LedgerError:
-            continue
-        pipeline = Text(escape_text(row.pipeline))
-        table.add_row(folder.name, state, pipeline, str(row.total), _output_cell(folder))
+    for each in records:
+        cells = ("?" if value is None else escape_text(str(value)) for value in each.values())
+        table.add_row(*map(Text, cells))
     Console().print(table)
     return 0
 
 
-def _output_cell(folder: BatchFolder) -> Text:
-    """Return the name of a batch's output folder as a single line that is safe to print."""
-    return Text(escape_text(str(folder.output)))
+def _describe_batches() -> Iterator[dict[str, str | int | None]]:
+    """Yield a user's batches; of those in a damaged ledger, only the names are known."""
+    for folder in find_registered():
+        output = str(folder.output)
+        try:
+            state, row = _state(folder)
+        except DamagedLedgerError:
+            yield {
+                "batch": folder.name,
+                "state": "damaged ledger",
+                "pipeline": None,
+                "exposures": None,
+                "output": output,
+            }
+        except LedgerError:
+            continue
+        else:
+            yield {
+                "batch": folder.name,
+                "state": state,
+                "pipeline": row.pipeline,
+                "exposures": row.total,
+                "output": output,
+            }
 
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:
@@ -193,7 +234,7 @@ def prune(batches: Sequence[str], *, older_than: float) -> int:
         except LedgerError:
             forget_batch(folder)  # its output folder is gone
             continue
-        if state in ("running", "planned") or row.created > limit:
+        if state in ACTIVE or row.created > limit:
             if batches:
                 raise RequestError(f"{folder.name}: {state}; `calbatch cancel` it first")
             continue

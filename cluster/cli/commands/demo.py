@@ -31,7 +31,7 @@ from calbatch.cluster.cli.commands.simulate import (
     find_preset,
     print_folders,
 )
-from calbatch.cluster.display.progress import duration
+from calbatch.cluster.display.quantities import duration
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.models import datamodels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -13,34 +13,47 @@ from calbatch.calibrate import pars, registry
 from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.calibrate.step import Step
+from calbatch.cluster.display.plain_lines import print_json_lines
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
 
 
-def steps() -> None:
+def steps(*, as_json: bool = False) -> None:
     """Print the steps with their descriptions."""
-    _print(registry.steps())
+    _print(registry.steps(), as_json=as_json)
 
 
-def sites() -> None:
+def sites(*, as_json: bool = False) -> None:
     """Print the configured sites."""
-    from calbatch.cluster.sites.named_sites import site_table, sites_by_name
+    from calbatch.cluster.sites.named_sites import describe_site, site_table, sites_by_name
 
-    Console().print(site_table(sites_by_name().values()))
+    found = sites_by_name().values()
+    if as_json:
+        print_json_lines(map(describe_site, found))
+    else:
+        Console().print(site_table(found))
 
 
-def pipelines() -> None:
+def pipelines(*, as_json: bool = False) -> None:
     """Print the pipelines with their descriptions."""
-    _print(registry.pipelines())
+    _print(registry.pipelines(), as_json=as_json)
 
 
-def _print(table: Mapping[str, str]) -> None:
+def _print(classes: Mapping[str, str], *, as_json: bool) -> None:
+    """Print names of classes, each with the first line of the class's docstring."""
+    texts = {n: (registry.find(n).__doc__ or "").strip().partition("\n")[0] for n in classes}
+    if as_json:
+        print_json_lines(
+            {"name": name, "class": classes[name], "description": text}
+            for name, text in texts.items()
+        )
+        return
     grid = Table.grid(padding=(0, 2))
-    for name in table:
-        first = (registry.find(name).__doc__ or "").strip().partition("\n")[0]
-        grid.add_row(name, Text(first))
+    for name, text in texts.items():
+        grid.add_row(name, Text(text))
     Console().print(grid)
 
 
@@ -52,8 +65,11 @@ def params(
     as_cfg: bool,
     exposure: str | None,
     context: str | None,
+    as_json: bool = False,
 ) -> None:
     """Print the parameters of a step or pipeline, for an exposure if one is named."""
+    if as_cfg and as_json:
+        raise RequestError("--as-cfg, --json: give one of them")
     step = configure_step(pipeline, config=config, parameters=values)
     if exposure is not None:
         step.references = CrdsReferences(context)
@@ -64,18 +80,31 @@ def params(
             text = escape_lines(text)
         print(text, end="")  # noqa: T201 - for a file, so nothing is folded
         return
+    rows = _describe_parameters(step)
+    if as_json:
+        print_json_lines(rows)
+        return
     table = Table("parameter", "value", "from", "allowed", "meaning")
-    for prefix, part in [("", step), *((f"{a}.", s) for a, s in step.steps().items())]:
-        _add_rows(table, prefix, part)
+    for row in rows:
+        unit = f" [{row['unit']}]" if row["unit"] else ""
+        cells = (row["parameter"], row["value"], row["from"], row["allowed"], row["meaning"] + unit)
+        table.add_row(*(Text(str(cell)) for cell in cells))
     Console().print(table)
 
 
-def _add_rows(table: Table, prefix: str, step: Step) -> None:
-    for name, (value, source) in step.parameter_values().items():
-        parameter = step.parameters()[name]
-        unit = f" [{parameter.unit}]" if parameter.unit else ""
-        cells = (f"{prefix}{name}", str(value), source, parameter.describe(), parameter.help + unit)
-        table.add_row(*(Text(cell) for cell in cells))
+def _describe_parameters(step: Step) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of a step, or of a pipeline and its steps, with their meanings."""
+    for prefix, part in [("", step), *((f"{a}.", s) for a, s in step.steps().items())]:
+        for name, (value, source) in part.parameter_values().items():
+            parameter = part.parameters()[name]
+            yield {
+                "parameter": f"{prefix}{name}",
+                "value": value,
+                "from": source,
+                "allowed": parameter.describe(),
+                "meaning": parameter.help,
+                "unit": parameter.unit,
+            }
 
 
 def inspect(path: str, *, meta: bool) -> None:

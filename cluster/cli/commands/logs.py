@@ -10,6 +10,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.cli.commands.status import EVERY, read_status
+from calbatch.cluster.display.quantities import format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
@@ -29,7 +30,8 @@ def logs(
     Parameters
     ----------
     batch : str, optional
-        See `calbatch.cluster.folder.find_batch`.
+        See `calbatch.cluster.folder.find_batch`. If it is the only one of these and no batch has
+        that name, it is an exposure of the latest batch.
     exposure : str, optional
         The exposure's path, its file name, or a part of the name.
     number : int, optional
@@ -41,7 +43,11 @@ def logs(
         raise RequestError(f"{exposure}, --number {number}: give one of them")
     if exposure is not None and not exposure:  # a part of all names
         raise RequestError("the name of the exposure is empty; give a part of its file's name")
-    folder, console = find_batch(batch), Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    if exposure is None and number is None:
+        folder, exposure = _find_batch_or_exposure(batch)
+    else:
+        folder = find_batch(batch)
     read_news = (
         _of_batch(folder)
         if exposure is None and number is None
@@ -62,6 +68,20 @@ def logs(
         say(read_news())
     say(read_news())
     return 0
+
+
+def _find_batch_or_exposure(name: str | None) -> tuple[BatchFolder, str | None]:
+    """Return the batch of a name; if there is none, the latest batch, and the exposure's name."""
+    try:
+        return find_batch(name), None
+    except RequestError:
+        if not name:
+            raise
+        latest = find_batch(None)
+        with View(latest.state) as view:
+            if not _match(view, view.batch(latest.name), name):
+                raise
+    return latest, name
 
 
 def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
@@ -115,21 +135,19 @@ def _find_exposure(
     RequestError
         If none or several match.
     """
-    rows = list(view.exposures(batch.id))
     if number is not None:
-        matches = [row for row in rows if row.number == number]
+        matches = [row for row in view.exposures(batch.id) if row.number == number]
         wanted = f"--number {number}"
     else:
         wanted = str(wanted)
-        matches = [row for row in rows if wanted in (row.path, row.path.rpartition("/")[2])] or [
-            row for row in rows if wanted in row.path.rpartition("/")[2]
-        ]
+        matches = _match(view, batch, wanted)
     if len(matches) == 1:
         return matches[0]
     if not matches:
+        last = sum(1 for _ in view.exposures(batch.id)) - 1
         raise RequestError(
             f"{batch.name}: {wanted}: no such exposure; give a part of its file's name, or "
-            f"--number N (0 to {len(rows) - 1})"
+            f"--number N (0 to {last})"
         )
     lines = [f"--number {row.number}  {escape_text(row.path)}" for row in matches[:SHOWN]]
     more = len(matches) - SHOWN
@@ -140,6 +158,14 @@ def _find_exposure(
             [f"{batch.name}: {escape_text(wanted)} is in the names of {count}; say more:", *lines]
         )
     )
+
+
+def _match(view: View, batch: BatchRow, wanted: str) -> list[ExposureRow]:
+    """Return the exposures of a path or file name, or else those whose names contain it."""
+    rows = list(view.exposures(batch.id))
+    return [row for row in rows if wanted in (row.path, row.path.rpartition("/")[2])] or [
+        row for row in rows if wanted in row.path.rpartition("/")[2]
+    ]
 
 
 def _describe_steps(row: ExposureRow) -> Iterator[str]:
@@ -163,4 +189,4 @@ def _news(path: Path, seen: list[int], index: int) -> Iterator[str]:
 
 
 def _time(seconds: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "?"
+    return format_time(seconds) if seconds else "?"

@@ -15,7 +15,7 @@ from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
 from calbatch.cluster.display.fetch_progress import defer_fetching
-from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import state_of
 from calbatch.cluster.ledger import LedgerError, View

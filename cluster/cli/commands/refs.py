@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from rich.table import Table
 
 from calbatch.calibrate import pars
 from calbatch.cluster.display.fetch_progress import print_missing, show_fetch_progress
-from calbatch.cluster.display.progress import megabytes
+from calbatch.cluster.display.plain_lines import print_json_lines
+from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.inputs import find_exposures
@@ -33,7 +33,7 @@ def bestrefs(inputs: Sequence[str], context: str | None, *, as_json: bool) -> in
     rows = {row["file"]: row for row in listing.bestrefs_rows(table)}
     records = [rows[path] for path in paths]
     if as_json:
-        _print_json(records)
+        print_json_lines(records)
     else:
         _say(f"context {client.context}: {client.context_reason}")
         _print_table(("file", "type", "reference"), _bestrefs_cells(records))
@@ -63,7 +63,7 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
     faults = before.faults | after.faults
     if as_json:
         keys = ("file", "type", before.context, after.context)
-        _print_json(
+        print_json_lines(
             dict(zip(keys, (d.exposure, d.type, d.old, d.new), strict=True)) for d in differences
         )
     else:
@@ -82,7 +82,7 @@ def info(context: str | None, *, as_json: bool) -> int:
     """Print the source of references, the context, and the contents of the cache."""
     details = listing.describe_client(Client(context=context))
     if as_json:
-        _print_json([details])
+        print_json_lines([details])
         return 0
     details["bytes"] = megabytes(details["bytes"])
     details["contexts"] = ", ".join(details["contexts"])
@@ -223,11 +223,6 @@ def _console() -> Console:
 
 def _say(text: str) -> None:
     Console(soft_wrap=True).print(text, markup=False, highlight=False)
-
-
-def _print_json(records: Iterable[dict[str, Any]]) -> None:
-    for record in records:
-        print(json.dumps(record))  # noqa: T201 - for programs
 
 
 def _print_table(names: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:

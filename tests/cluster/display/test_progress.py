@@ -12,13 +12,7 @@ from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.display import progress
-from calbatch.cluster.display.progress import (
-    BatchTally,
-    MemoryUse,
-    duration,
-    megabytes,
-    show_progress,
-)
+from calbatch.cluster.display.progress import BatchTally, MemoryUse, show_progress
 from calbatch.cluster.driver.recording import Attempt, Recorder
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder, make_batch_name
@@ -27,6 +21,7 @@ from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planned_exposure import PlannedExposure, StepSettings
 from calbatch.models.fits.writer import Product
 
+DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (.*)")
 PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
 
 
@@ -43,27 +38,6 @@ def failed(number):
 
 def plain():
     return Console(file=io.StringIO(), width=200)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (59.94, "59.9 s"),
-        (59.96, "0:01:00"),
-        (3661.4, "1:01:01"),
-        (360000, "100:00:00"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0.0 MB"), (9.4e6, "9.4 MB"), (12.3e6, "12 MB"), (12.3e9, "12.3 GB")]
-)
-def test_amounts(count, text):
-    assert megabytes(count) == text
 
 
 def test_memory_is_the_sum_of_every_processs_peak():
@@ -85,6 +59,108 @@ def test_a_tally_counts_and_foresees(monkeypatch):
     assert tally.rate == pytest.approx(4)
     assert tally.left == pytest.approx(30)
     assert re.match(r"1/4 done, 1 failed, 4 per minute, 30\.0 s left, peak memory ", tally.line())
+    tally.add(done(2))
+    tally.add(done(3))
+    assert "per minute" in tally.line()
+    assert "left" not in tally.line()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return the time of the progress display, as a list of one number."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def calibrate(tally, clock, times, every):
+    """Count exposures that are calibrated at intervals."""
+    for _ in range(times):
+        clock[0] += every
+        tally.add(done(0))
+
+
+def test_the_time_left_counts_down_between_exposures(clock):
+    tally = BatchTally(12)
+    calibrate(tally, clock, 1, 10)
+    assert tally.left is None  # the first one compiles kernels
+    calibrate(tally, clock, 3, 10)
+    assert tally.left == pytest.approx(80)
+    clock[0] += 7
+    assert tally.left == pytest.approx(73)
+
+
+def test_the_time_left_grows_when_nothing_is_calibrated_any_more(clock):
+    tally = BatchTally(6)
+    calibrate(tally, clock, 4, 10)
+    clock[0] += 40
+    assert tally.left == pytest.approx(2 * 80 / 4)
+    assert tally.rate == pytest.approx(60 * 4 / 80)
+
+
+def test_a_time_left_never_reaches_zero_before_the_end(clock):
+    tally = BatchTally(5)
+    calibrate(tally, clock, 4, 10)
+    clock[0] += 15
+    assert tally.left == pytest.approx(10)
+    calibrate(tally, clock, 1, 1)
+    assert tally.left == 0
+
+
+def test_the_rate_is_a_recent_one(clock):
+    tally = BatchTally(10_000)
+    calibrate(tally, clock, 2000, 0.01)  # all of them failed at once
+    calibrate(tally, clock, 100, 10)
+    assert tally.rate == pytest.approx(6, rel=0.01)
+    assert tally.left == pytest.approx(7900 * 10, rel=0.01)
+
+
+def test_exposures_that_were_done_earlier_have_no_rate(clock):
+    tally = BatchTally(3)
+    for number in range(2):
+        tally.add(done(number, kept=True))
+    assert (tally.rate, tally.left) == (0, None)
+    calibrate(tally, clock, 1, 10)
+    assert tally.left == 0
+    everything = BatchTally(1)
+    everything.add(done(0, kept=True))
+    assert everything.left is None
+
+
+PARTS = ["3/9 done", "0 failed", "1 of them earlier", "6 per minute", "0:01:00 left"]
+
+
+@pytest.mark.parametrize(
+    ("width", "parts"),
+    [
+        (200, PARTS),
+        (70, PARTS),
+        (60, ["3/9 done", "0 failed", "6 per minute", "0:01:00 left"]),
+        (35, ["3/9 done", "0 failed", "0:01:00 left"]),
+        (18, ["3/9 done", "0 failed"]),
+        (3, ["3/9 done"]),
+    ],
+)
+def test_a_narrow_line_says_what_matters_most(clock, width, parts):
+    tally = BatchTally(9)
+    tally.add(done(0, kept=True))
+    calibrate(tally, clock, 2, 10)
+    found = tally.line(width).split(", ")
+    assert [part for part in found if not part.startswith("peak memory")] == parts
+    assert (len(found) > len(parts)) == (width == 200)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_bar_stays_in_a_narrow_terminal(width):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    with show_progress(2, console) as watch:
+        watch(done(0))
+        watch(done(1))
+    last = [line for line in re.split(r"[\r\n]+", console.file.getvalue()) if "done" in line][-1]
+    assert re.search("━{10}", last)
+    assert "2/2 done" in last
+    assert re.search(r"0:00:0\d", last)
+    assert len(re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", last)) <= width
 
 
 def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
@@ -97,7 +173,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
         for number in range(4):
             clock[0] += 6
             watch(done(number))
-    lines = console.file.getvalue().splitlines()
+    lines = [DATED.fullmatch(line)[1] for line in console.file.getvalue().splitlines()]
     assert lines[0] == "dashboard: http://127.0.0.1:1/status"
     assert [line.split(",")[0] for line in lines[1:]] == ["2/4 done", "4/4 done"]
 
@@ -106,7 +182,8 @@ def test_failures_are_told_as_they_come():
     console = plain()
     with show_progress(4, console) as watch:
         watch(failed(1))
-        assert "FAILED /data/1_uncal.fits: [jump] is no good\n" in console.file.getvalue()
+        line = console.file.getvalue().rstrip("\n")
+        assert DATED.fullmatch(line)[1] == "FAILED /data/1_uncal.fits: [jump] is no good"
     assert "\nT" not in console.file.getvalue()
     with show_progress(4, console, debug=True) as watch:
         watch(failed(1))

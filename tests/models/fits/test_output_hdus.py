@@ -46,3 +46,11 @@ def require_astropys_bytes(table):
     ours = (b"CHECKSUM", b"DATASUM")
     assert {card for card in found if not card.startswith(ours)} == set(expected)
     assert data.ljust(len(wanted) - len(header), b"\0") == wanted[len(header) :]
+
+
+def test_the_dimensions_of_a_column_that_is_not_there_are_a_card_as_any_other():
+    table = np.zeros(1, [("wavelength", "f4", (5, 1))])
+    cards = [("TDIM1", "(9)", ""), ("TDIM2", "(1,5)", "")]
+    header, _ = table_bytes(OutputTable("WCS-TABLE", table, cards))
+    found = fits.Header.fromstring(header.decode())
+    assert (found["TDIM1"], found["TDIM2"]) == ("(1,5)", "(1,5)")

@@ -122,6 +122,46 @@ class TestMerging:
         assert found == expected
 
 
+class TestColumns:
+    """Lists of columns, which may include those of other lists."""
+
+    def test_the_columns_of_a_reference_take_its_place(self, write):
+        write("part.yaml", "definitions: {keys: [{name: filter, datatype: [ascii, 12]}]}")
+        text = """
+        definitions: {last: [{name: pupil, datatype: [ascii, 9]}, $ref: "#/definitions/flux"],
+                      flux: [{name: flux, datatype: float32}]}
+        properties:
+          table:
+            datatype:
+            - $ref: "part.yaml#/definitions/keys"
+            - {name: order, datatype: int16}
+            - $ref: "#/definitions/last"
+        """
+        schema = load_schema(write("whole.yaml", text))
+        kinds = [("filter", "S12"), ("order", "i2"), ("pupil", "S9"), ("flux", "f4")]
+        assert schema.fields["table"].dtype == kinds
+        assert [source.name for source, _ in schema.files] == ["whole.yaml", "part.yaml"]
+
+    @pytest.mark.parametrize(
+        ("target", "fault"),
+        [
+            ("#/definitions/text", "is not a list of columns"),
+            ("#/definitions/gone", "has no '/definitions/gone'"),
+            ("gone.yaml", "no such schema"),
+            ("#/definitions/itself", "contains itself"),
+        ],
+    )
+    def test_other_references_are_refused(self, write, target, fault):
+        text = f"""
+        definitions: {{text: some, itself: [$ref: "#/definitions/itself"]}}
+        properties: {{table: {{datatype: [$ref: "{target}"]}}}}
+        """
+        path = write("s.yaml", text)
+        with pytest.raises(SchemaError, match=fault) as error:
+            load_schema(path)
+        assert str(error.value).startswith(str(path))
+
+
 class TestFinding:
     def test_in_a_package(self, tmp_path, monkeypatch):
         (tmp_path / "users_package").mkdir()

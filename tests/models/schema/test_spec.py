@@ -1,6 +1,7 @@
 """Schemas: specifications, faults, and the agreement of our schemas with those of jwst."""
 
 import pickle
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +13,27 @@ from stdatamodels.jwst import datamodels as jwst_models
 from stdatamodels.schema import merge_property_trees
 from support.example_schemas import CORE_EXAMPLE, IMAGE_EXAMPLE
 
+from calbatch.models import datamodels
 from calbatch.models.errors import SchemaError
 from calbatch.models.schema.source import builtin_folder, locate, read_tree
 from calbatch.models.schema.spec import load_schema
 
-PRODUCTS = {
-    "level1b": "Level1bModel",
-    "ramp": "RampModel",
-    "superstripe_ramp": "SuperstripeRampModel",
-    "image": "ImageModel",
-    "ifuimage": "IFUImageModel",
-    "cube": "CubeModel",
-    "rampfitoutput": "RampFitOutputModel",
-    "superbias": "SuperBiasModel",
-    "dark": "DarkModel",
-    "dark_miri": "DarkMIRIModel",
-    "dark_nirspec": "DarkNirspecModel",
-    "mask": "MaskModel",
-    "saturation": "SaturationModel",
-    "linearity": "LinearityModel",
-    "gain": "GainModel",
-    "readnoise": "ReadnoiseModel",
-    "ipc": "IPCModel",
-    "flat": "FlatModel",
-    "reset": "ResetModel",
+OTHERS = {
+    "DataModel": "has another name in stdatamodels",
+    "OpenWindowsModel": "does not exist in stdatamodels",
+    "GuiderRawModel": "has no world coordinates here, and its extensions have names in capitals",
+    "GuiderCalModel": "has no world coordinates here, and its extensions have names in capitals",
+}
+"""Classes whose schemas are not compared, and why."""
+OTHER_TABLES = {
+    "AmiOIModel": "has logical values, which stdatamodels declares as bytes and stores as logical",
+    "RSCDModel": "does not require the column that references made before 2026 lack",
+}
+"""Classes whose tables are not compared, and why."""
+CLASSES = {
+    name: getattr(datamodels, name).schema_url
+    for name in datamodels.__all__
+    if name[0].isupper() and name not in OTHERS
 }
 # HDUs that are copied unread: tables of moving targets and of NIRSpec's target acquisition.
 UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "CHEBY", "MSA_TARG_ACQ"}
@@ -49,6 +47,7 @@ def error_of(path):
     return message
 
 
+@cache
 def jwst_leaves(model):
     """Yield (path, schema) of all leaves in the schema of a jwst model."""
     url = getattr(jwst_models, model).schema_url
@@ -65,7 +64,7 @@ def jwst_leaves(model):
     return list(walk(tree, ""))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), PRODUCTS.items())
+@pytest.mark.parametrize(("theirs", "ours"), CLASSES.items())
 class TestAgreementWithJwst:
     def test_every_keyword_is_at_the_same_path_and_hdu(self, ours, theirs):
         schema = load_schema(ours)
@@ -102,6 +101,8 @@ class TestAgreementWithJwst:
             if "fits_hdu" not in definition or "datatype" not in definition:
                 continue
             spec = schema.fields[path]
+            if spec.is_table and theirs in OTHER_TABLES:
+                continue
             dtype = asdf_datatype_to_numpy_dtype(definition["datatype"]).newbyteorder("=")
             assert (spec.hdu, spec.dtype) == (definition["fits_hdu"], dtype)
             assert (spec.ndim, spec.max_ndim) == (
@@ -112,12 +113,15 @@ class TestAgreementWithJwst:
 
 
 # Without references, whose metadata jwst composes in different orders.
-@pytest.mark.parametrize("ours", ["level1b", "ramp", "image", "ifuimage", "cube", "rampfitoutput"])
-def test_the_keywords_of_products_come_in_the_same_order_as_jwsts(ours):
-    found = [spec.path for spec in load_schema(ours).by_hdu["PRIMARY"]]
+@pytest.mark.parametrize(
+    "name",
+    ["Level1bModel", "RampModel", "ImageModel", "IFUImageModel", "CubeModel", "RampFitOutputModel"],
+)
+def test_the_keywords_of_products_come_in_the_same_order_as_jwsts(name):
+    found = [spec.path for spec in load_schema(CLASSES[name]).by_hdu["PRIMARY"]]
     wanted = [
         path
-        for path, definition in jwst_leaves(PRODUCTS[ours])
+        for path, definition in jwst_leaves(name)
         if "fits_keyword" in definition and definition.get("fits_hdu", "PRIMARY") == "PRIMARY"
     ]
     assert [path for path in found if not path.startswith("meta.calbatch.")] == wanted
@@ -135,7 +139,7 @@ class TestOwnSchemas:
             schema = load_schema(file)
             assert schema.keywords or schema.fields, file
 
-    @pytest.mark.parametrize("one_in", [4, pytest.param(1, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("one_in", [8, pytest.param(1, marks=pytest.mark.slow)])
     def test_every_file_is_json_schema_once_shorthand_is_expanded(self, files, one_in):
         for file in files[::one_in]:
             tree, _ = read_tree(locate(str(file)))

@@ -1,10 +1,12 @@
 """`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report` and `drive`."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
 
 import pytest
+from support.batches import calbatch
 from support.recorded import product, record_batch
 from support.waiting import now
 
@@ -12,6 +14,7 @@ from calbatch.cluster.batch import launching, liveness, python_api, registering,
 from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.liveness import record_driver, record_job
 from calbatch.cluster.batch.result import Ending, Result
+from calbatch.cluster.cli.app import cli
 from calbatch.cluster.cli.commands import batches
 from calbatch.cluster.driver.control import StopRequest, read_stop_request, request_stop
 from calbatch.cluster.errors import RequestError
@@ -64,6 +67,15 @@ def taken(monkeypatch, tmp_path):
     return calls
 
 
+def find_commands(text):
+    """Return the name and the first argument of each command in a text that click accepts."""
+    lines = [line.partition("#")[0].split() for line in text.splitlines() if "calbatch" in line]
+    for program, name, *arguments in lines:
+        assert program == "calbatch"
+        cli.commands[name].make_context(name, arguments)
+    return [line[1:3] for line in lines]
+
+
 def test_a_submitted_batch_is_launched_and_its_name_printed(taken, monkeypatch, capsys):
     orders = []
 
@@ -76,7 +88,9 @@ def test_a_submitted_batch_is_launched_and_its_name_printed(taken, monkeypatch, 
         python_api, "begin_batch", lambda step, order, hold: taken["batch"] if hold else None
     )
     assert batches.submit("jump", ["a.fits"], workers=2) == 0
-    assert capsys.readouterr().out == f"{taken['batch'].folder.name}\n"
+    name, said = taken["batch"].folder.name, capsys.readouterr()
+    assert said.out == f"{name}\n"
+    assert find_commands(said.err) == [["status", name], ["logs", name], ["cancel", name]]
     assert orders == [BatchArguments("jump", ["a.fits"], workers=2)]
     assert taken["launched"] == [taken["batch"]]
 
@@ -87,7 +101,9 @@ def test_a_resumed_batch_is_driven_here_or_in_the_background(taken, capsys):
     assert taken["driven"] == [taken["batch"]]
     assert "peak memory" in capsys.readouterr().out
     assert batches.resume(name, detach=True, debug=False) == 0
-    assert capsys.readouterr().out == f"{name}\n"
+    said = capsys.readouterr()
+    assert said.out == f"{name}\n"
+    assert find_commands(said.err) == [["status", name], ["logs", name], ["cancel", name]]
     assert taken["launched"] == [taken["batch"]]
     assert taken["taken"] == [{"failed": True, "hold": True}] * 2
 
@@ -224,6 +240,19 @@ def test_batches_are_listed_with_their_states(tmp_path, capsys):
             [damaged.name, "damaged ledger", "?", "?", str(tmp_path / "c")],
         ]
     )
+
+
+def test_batches_are_listed_for_programs(tmp_path):
+    first = record_batch(tmp_path / "a\x1b", [{}, {}], "failed")
+    damaged = record_batch(tmp_path / "b", [{}])
+    (damaged.state / NAME).write_bytes(b"no database")
+    found = [json.loads(line) for line in calbatch("list", "--json").out.splitlines()]
+    assert found == [
+        {"batch": first.name, "state": "failed", "pipeline": "jump", "exposures": 2,
+         "output": str(tmp_path / "a\x1b")},
+        {"batch": damaged.name, "state": "damaged ledger", "pipeline": None, "exposures": None,
+         "output": str(tmp_path / "b")},
+    ]  # fmt: skip
 
 
 def age(folder, days):

@@ -1,7 +1,10 @@
 """`calbatch steps`, `pipelines`, `sites`, `params` and `inspect`."""
 
+import json
+
 import dask
 import pytest
+from support.batches import calbatch
 
 from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.registry import PIPELINES, STEPS, find
@@ -37,6 +40,47 @@ def test_each_is_listed_with_the_first_line_of_its_docstring(capsys, command, na
     assert {name: text.strip() for name, text in found.items()} == {
         name: find(name).__doc__.strip().splitlines()[0] for name in names
     }
+
+
+def records(*arguments):
+    """Return what a command prints for programs."""
+    said = calbatch(*arguments, "--json")
+    assert said.status == 0, said.err
+    return [json.loads(line) for line in said.out.splitlines()]
+
+
+@pytest.mark.parametrize(("command", "names"), [("steps", STEPS), ("pipelines", PIPELINES)])
+def test_each_is_listed_for_programs(command, names):
+    found = records(command)
+    assert {each["name"]: each["class"] for each in found} == names
+    assert all(each["description"] for each in found)
+
+
+def test_sites_are_listed_for_programs_without_their_secrets():
+    site = {"kind": "cluster", "path": "a.B", "arguments": {"password": "secret", "n": 1}}
+    with dask.config.set({"calbatch.sites": {"big": site}}):
+        local, big = records("sites")
+    assert (local["site"], local["options"]) == ("local", {"workers": None})
+    assert (big["kind"], big["options"]["path"]) == ("cluster", "a.B")
+    assert sorted(big["given"]) == ["arguments", "path"]
+    assert "secret" not in json.dumps(big)
+
+
+def test_parameters_are_listed_for_programs():
+    found = {each["parameter"]: each for each in records("params", "jump", "--skip=True")}
+    assert found["skip"]["value"] is True
+    assert found["skip"]["from"] == "the command line"
+    assert found["rejection_threshold"]["value"] == find("jump")().rejection_threshold
+    said = calbatch("params", "jump", "--json", "--as-cfg")
+    assert (said.status, said.out) == (2, "")
+
+
+def test_a_piped_table_is_never_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    step, lines = find("jump")(), parameters(capsys, "jump").splitlines()
+    for name, parameter in step.parameters().items():
+        [line] = [line for line in lines if f"│ {name} " in line]
+        assert parameter.help in line
 
 
 def test_configured_sites_are_listed(capsys):

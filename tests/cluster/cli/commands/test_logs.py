@@ -117,6 +117,14 @@ def test_digits_are_part_of_a_name(named, arguments, name):
     assert said.out.splitlines()[0] == f"/in/{name}: done"
 
 
+def test_an_exposure_without_a_batch_is_one_of_the_latest(named):
+    said = calbatch("logs", "00002")
+    assert said.status == 0
+    assert said.out.splitlines()[0] == f"/in/{NAMES[1]}: done"
+    assert calbatch("logs", "nrca1").status == 2  # in two names
+    assert "nrcb4: neither one of your batches" in calbatch("logs", "nrcb4").err
+
+
 @pytest.mark.parametrize("wanted", ["2", "01"])
 def test_several_matches_are_listed(named, wanted):
     said = calbatch("logs", named.output, wanted)

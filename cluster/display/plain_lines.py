@@ -1,0 +1,33 @@
+"""Lines that are printed as they are, such as JSON for programs, however many there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from calbatch.cluster.exposure.terminal import Console
+
+_BLOCK = 1000
+"""Number of lines printed at once."""
+
+
+def print_lines(lines: Iterable[str], console: Console | None = None) -> None:
+    """Print lines without wrapping, as long as anybody reads them.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        The lines, in which control characters have been escaped.
+    console : Console, optional
+        Prints them; by default on standard output.
+    """
+    console, waiting = console or Console(), iter(lines)
+    while not console.quiet and (block := list(islice(waiting, _BLOCK))):
+        console.out("\n".join(block), highlight=False)
+
+
+def print_json_lines(records: Iterable[Mapping[str, Any]]) -> None:
+    """Print a JSON object on a line for each record; values that JSON lacks become text."""
+    print_lines(json.dumps(record, default=str) for record in records)

@@ -1,0 +1,1 @@
+"""Model classes of products and of reference files; each names its schema."""

@@ -1,0 +1,98 @@
+"""The model classes of reference types, and their choice by the contents of a file."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from calbatch.models import datamodels
+from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
+from calbatch.models.errors import FileError
+from calbatch.models.fits.layout import read_layout
+
+SEVERAL = [(kind, cls) for kind, known in REFERENCES.items() if len(known) > 1 for cls in known]
+INDISTINCT = {datamodels.MirWfssPhotomModel: datamodels.MirLrsPhotomModel}
+"""Classes with the same tables as another one."""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a reference file of a SCI array of some dimensions."""
+
+    def write(reference_type, ndim):
+        primary = fits.PrimaryHDU()
+        primary.header["REFTYPE"] = reference_type.upper()
+        science = fits.ImageHDU(np.zeros((2, 3, 4, 5)[4 - ndim :], "f4"), name="SCI")
+        fits.HDUList([primary, science]).writeto(tmp_path / "reference.fits")
+        return tmp_path / "reference.fits"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("reference_type", "ndim", "expected"),
+    [
+        ("dark", 3, "DarkModel"),
+        ("dark", 4, "DarkMIRIModel"),
+        ("bkg", 2, "WfssBkgModel"),
+        ("bkg", 3, "SossBkgModel"),
+    ],
+)
+def test_the_contents_choose_one_of_several_classes(write, reference_type, ndim, expected):
+    path = write(reference_type, ndim)
+    assert type(datamodels.open(path)).__name__ == expected
+    assert type(datamodels.open_reference(reference_type, path)).__name__ == expected
+
+
+@pytest.mark.parametrize(("reference_type", "cls"), SEVERAL)
+def test_instrument_and_contents_choose_the_class_of_a_file_without_its_name(
+    tmp_path, reference_type, cls
+):
+    model = cls()
+    for spec in model.schema.fields.values():
+        if spec.is_table:
+            setattr(model, spec.name, np.zeros(1, spec.dtype))
+        else:
+            setattr(model, spec.name, np.zeros((2, 3, 4, 5)[4 - (spec.ndim or 2) :], spec.dtype))
+    model.meta.instrument.name = cls.instrument
+    model.meta.reftype = reference_type
+    path = model.save(tmp_path / "reference.fits", fsync=False)
+    assert type(datamodels.open_reference(reference_type, path)) is cls
+    fits.delval(path, "DATAMODL")
+    assert type(datamodels.open(path)) is INDISTINCT.get(cls, cls)
+
+
+def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
+    with pytest.raises(FileError, match=r"SCI must have 3 dimensions, found \(4, 5\)"):
+        datamodels.open(write("dark", 2))
+
+
+def test_a_file_that_fits_none_of_several_instruments_classes_has_no_class(write):
+    path = write("photom", 1)
+    assert choose_reference_class("photom", lambda: read_layout(path)) is None
+    fits.setval(path, "INSTRUME", value="FGS")
+    with pytest.raises(FileError, match="has no PHOTOM extension"):
+        datamodels.open(path)
+
+
+def test_a_class_of_one_instrument_is_not_that_of_anothers_files(write):
+    path = write("pathloss", 2)
+    assert choose_reference_class("pathloss", lambda: read_layout(path)) is (
+        datamodels.MirLrsPathlossModel
+    )
+    fits.setval(path, "INSTRUME", value="NIRISS")
+    assert choose_reference_class("pathloss", lambda: read_layout(path)) is None
+
+
+def test_a_type_with_one_class_needs_no_layout():
+    assert choose_reference_class("gain", None) is datamodels.GainModel
+
+
+def test_other_types_have_no_class(write):
+    path = write("unknown", 2)
+    assert choose_reference_class("unknown", lambda: read_layout(path)) is None
+    assert type(datamodels.open(path)) is datamodels.ImageModel
+
+
+def test_every_class_is_exported():
+    classes = {cls.__name__ for known in REFERENCES.values() for cls in known}
+    assert classes <= set(datamodels.__all__)
