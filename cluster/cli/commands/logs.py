@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rich.text import Text
@@ -14,8 +15,8 @@ from calbatch.cluster.display.quantities import format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.folder import BatchFolder, find_batch
-from calbatch.cluster.ledger import BatchRow, ExposureRow, View
+from calbatch.cluster.folder import BatchFolder, find_batch, find_registered
+from calbatch.cluster.ledger import BatchRow, ExposureRow, LedgerError, View
 from calbatch.models.errors import format_count
 
 SHOWN = 10
@@ -75,13 +76,17 @@ def _find_batch_or_exposure(name: str | None) -> tuple[BatchFolder, str | None]:
     try:
         return find_batch(name), None
     except RequestError:
-        if not name:
+        batches = list(find_registered()) if name else []
+        if not batches or name is None or not _is_in(batches[-1], name):
             raise
-        latest = find_batch(None)
-        with View(latest.state) as view:
-            if not _match(view, view.batch(latest.name), name):
-                raise
-    return latest, name
+    return batches[-1], name
+
+
+def _is_in(folder: BatchFolder, wanted: str) -> bool:
+    """Return whether the name of one of a batch's exposures is or contains a text."""
+    with suppress(LedgerError), View(folder.state) as view:
+        return bool(_match(view, view.batch(folder.name), wanted))
+    return False
 
 
 def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
