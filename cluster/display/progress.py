@@ -24,9 +24,8 @@ PLAIN_EVERY = 10.0
 ELAPSED_WIDTH = 12
 """Columns for the time elapsed, and between the columns."""
 
-
 FEWEST = 20
-"""Number of exposures over which it is measured at least, once there are as many."""
+"""Minimum number of exposures over which the rate is measured, once there are as many."""
 
 
 class BatchTally:

@@ -1,9 +1,11 @@
 """Batches that are written to a ledger without being run."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger, ProductRow
@@ -57,6 +59,19 @@ def record_batch(
         if state not in (None, "running"):
             ledger.end_batch(batch, state, reason)
     return folder
+
+
+def record_running(output: Path, exposures: Sequence[Mapping[str, Any]]) -> BatchFolder:
+    """Write a batch that this process drives to the ledger of a folder; return its folder."""
+    made = record_batch(output, exposures, state="running")
+    record_driver(made, os.getpid())
+    return made
+
+
+def change_batch(folder: BatchFolder, change: Callable[[Ledger, int], object]) -> None:
+    """Call a function with the open ledger and the row number of a batch."""
+    with Ledger(folder.state) as ledger:
+        change(ledger, ledger.batch(folder.name).id)
 
 
 def product(path: Path | str, size: int = 5) -> ProductRow:

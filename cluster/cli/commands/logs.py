@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def logs(
     read_news = (
         _of_batch(folder)
         if exposure is None and number is None
-        else _of_exposure(folder, exposure, number)
+        else _of_exposure(folder, _find_exposure(folder, exposure, number))
     )
 
     def say(lines: Iterator[str]) -> None:
@@ -107,55 +108,62 @@ def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:
     return read_news
 
 
-def _of_exposure(
-    folder: BatchFolder, wanted: str | None, number: int | None
-) -> Callable[[], Iterator[str]]:
+def _of_exposure(folder: BatchFolder, number: int) -> Callable[[], Iterator[str]]:
     """Return a function that yields what is new about an exposure since its last call."""
-    seen = [0, 0]
+    is_named = False
+    reported: set[int] = set()  # the attempts whose ends have been reported
+    read: dict[int, list[int]] = defaultdict(lambda: [0])  # the bytes of their logs
 
     def read_news() -> Iterator[str]:
+        nonlocal is_named
         with View(folder.state) as view:
-            row = _find_exposure(view, view.batch(folder.name), wanted, number)
+            row = view.exposure(view.batch(folder.name).id, number)
             attempts = view.attempts(row.id)
-        if not seen[0]:
+        if not is_named:
+            is_named = True
             yield f"{row.path}: {row.state}{f', {row.reason}' if row.reason else ''}"
-        for attempt in attempts[max(seen[0] - 1, 0) :]:
+        for attempt in attempts:
+            if attempt.number in reported:
+                continue
+            reported.add(attempt.number)
             alone = ", alone" if attempt.alone else ""
             where = f" in {attempt.worker}" if attempt.worker else ""
             yield f"{_time(attempt.ended)} try {attempt.number}{where}{alone}: {attempt.result}"
-            yield from attempt.log.splitlines()
+            yield from _unread(attempt.log, read[attempt.number][0])
             if attempt.number == row.attempts and attempt.result == "done":
                 yield from _describe_steps(row)
-        seen[0] = len(attempts) + 1
-        if row.state == "running":
-            yield from _news(folder.logs / f"{row.number}-{row.attempts}.log", seen, 1)
+        if row.state == "running" and row.attempts not in reported:
+            path = folder.logs / f"{row.number}-{row.attempts}.log"
+            yield from _news(path, read[row.attempts], 0)
 
     return read_news
 
 
-def _find_exposure(
-    view: View, batch: BatchRow, wanted: str | None, number: int | None
-) -> ExposureRow:
-    """Return the exposure with a number, a path, a file name or a part of a file name.
+def _unread(log: str, count: int) -> list[str]:
+    """Return the lines of an attempt's log, but those that were read while it was running."""
+    return log.encode("utf-8", "replace")[count:].decode("utf-8", "replace").splitlines()
+
+
+def _find_exposure(folder: BatchFolder, wanted: str | None, number: int | None) -> int:
+    """Return the number of the exposure with a path, a file name or a part of a file name.
 
     Raises
     ------
     RequestError
         If none or several match.
     """
-    if number is not None:
-        matches = [row for row in view.exposures(batch.id) if row.number == number]
-        wanted = f"--number {number}"
-    else:
-        wanted = str(wanted)
-        matches = _match(view, batch, wanted)
+    with View(folder.state) as view:
+        batch = view.batch(folder.name)
+        if number is not None and number < batch.total:
+            return number
+        matches = [] if number is not None else _match(view, batch, str(wanted))
     if len(matches) == 1:
-        return matches[0]
+        return matches[0].number
     if not matches:
-        last = sum(1 for _ in view.exposures(batch.id)) - 1
+        text = wanted if number is None else f"--number {number}"
         raise RequestError(
-            f"{batch.name}: {wanted}: no such exposure; give a part of its file's name, or "
-            f"--number N (0 to {last})"
+            f"{batch.name}: {text}: no such exposure; give a part of its file's name, or "
+            f"--number N (0 to {batch.total - 1})"
         )
     lines = [f"--number {row.number}  {escape_text(row.path)}" for row in matches[:SHOWN]]
     more = len(matches) - SHOWN
@@ -163,7 +171,7 @@ def _find_exposure(
     count = format_count(len(matches), "exposure")
     raise RequestError(
         "\n  ".join(
-            [f"{batch.name}: {escape_text(wanted)} is in the names of {count}; say more:", *lines]
+            [f"{batch.name}: {escape_text(str(wanted))} matches {count}; be more specific:", *lines]
         )
     )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from typing import Any
 
 from rich.console import Group
 from rich.live import Live
@@ -238,14 +239,15 @@ def _redraw(folder: BatchFolder, console: Console) -> int:
 
 
 def _print_changes(folder: BatchFolder, console: Console) -> int:
-    """Print a line with the time whenever the progress has changed, and the table at the end."""
-    last = ""
+    """Print a line with the time whenever a count has changed, and the table at the end."""
+    last: Any = None
 
     def show(progress: Status) -> None:
         nonlocal last
-        if progress.line() != last:
+        counts = progress.state, progress.counts(), progress.held  # the rate changes by itself
+        if counts != last:
             console.print(Text(f"{format_time(progress.updated)} {progress.line()}"))
-        last = progress.line()
+        last = counts
 
     progress = _follow(folder, console, show)
     console.print(describe(progress))

@@ -1,37 +1,24 @@
 """`calbatch logs`."""
 
-import os
-
 import pytest
 from support.batches import calbatch
-from support.recorded import record_batch
+from support.recorded import change_batch, record_batch, record_running
 
-from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.cli.commands import logs as commands
 from calbatch.cluster.cli.commands.logs import logs
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import Ledger
 
 
-def running(folder, exposures):
-    """Record a batch that this process drives."""
-    made = record_batch(folder, exposures, state="running")
-    record_driver(made, os.getpid())
-    return made
-
-
 @pytest.fixture
 def batch(tmp_path):
-    return running(tmp_path, [{"state": "running"}, {}])
-
-
-def change(folder, function):
-    with Ledger(folder.state) as ledger:
-        function(ledger, ledger.batch(folder.name).id)
+    return record_running(tmp_path, [{"state": "running"}, {}])
 
 
 def test_the_events_and_the_drivers_output_are_printed(batch, capsys):
-    change(batch, lambda ledger, number: ledger.add_event(number, "retry", "e1: is\x07 busy", 1))
+    change_batch(
+        batch, lambda ledger, number: ledger.add_event(number, "retry", "e1: is\x07 busy", 1)
+    )
     batch.log.write_text("first\nsecond\nunfinished")
     assert logs(batch.name, None, follow=False) == 0
     event, *output = capsys.readouterr().out.splitlines()
@@ -44,8 +31,8 @@ def test_new_events_and_lines_are_printed_once(batch, capsys, monkeypatch):
 
     def wait(seconds):
         batch.log.write_text("first\nsecond\n")
-        change(batch, lambda ledger, number: ledger.add_event(number, "note", "later"))
-        change(batch, lambda ledger, number: ledger.end_batch(number, "done"))
+        change_batch(batch, lambda ledger, number: ledger.add_event(number, "note", "later"))
+        change_batch(batch, lambda ledger, number: ledger.end_batch(number, "done"))
 
     monkeypatch.setattr(commands.time, "sleep", wait)
     logs(batch.name, None, follow=True)
@@ -79,7 +66,7 @@ def test_an_exposure_is_found_by_its_name(failed, capsys, wanted):
     [
         ("7", "7: no such exposure"),
         ("x", "x: no such exposure"),
-        ("uncal", "uncal is in the names of 2 exposures"),
+        ("uncal", "uncal matches 2 exposures"),
     ],
 )
 def test_other_exposures_are_errors(failed, wanted, message):
@@ -88,10 +75,37 @@ def test_other_exposures_are_errors(failed, wanted, message):
 
 
 def test_the_log_of_a_running_attempt_is_printed(tmp_path, capsys):
-    folder = running(tmp_path, [{"state": "running", "attempts": 2}])
+    folder = record_running(tmp_path, [{"state": "running", "attempts": 2}])
     (folder.logs / "0-2.log").write_bytes(b"began\nodd \xff byte\n")
     logs(folder.name, None, number=0)
     assert capsys.readouterr().out.splitlines()[1:] == ["began", r"odd \xff byte"]
+
+
+def test_each_line_of_each_attempt_is_printed_once(tmp_path, capsys, monkeypatch):
+    folder = record_running(tmp_path, [{"state": "running", "attempts": 1}])
+    (folder.logs / "0-1.log").write_text("first line\n")
+
+    def fail(ledger, batch):
+        log = "first line\nmore"
+        ledger.add_attempt(batch, 0, number=1, worker="w", peak=1, result="failed", log=log)
+        ledger.update_exposure(batch, 0, attempts=2)
+
+    def go_on():
+        change_batch(folder, fail)
+        (folder.logs / "0-2.log").write_text("second attempt\n")
+        yield
+        change_batch(folder, lambda ledger, number: ledger.end_batch(number, "interrupted"))
+        yield
+
+    course = go_on()
+
+    monkeypatch.setattr(commands.time, "sleep", lambda seconds: next(course))
+    logs(folder.name, None, number=0, follow=True)
+    name, first, attempt, *rest = capsys.readouterr().out.splitlines()
+    assert (name, first) == ("/in/e0_uncal.fits: running", "first line")
+    assert "try 1 in w: failed" in attempt
+    assert rest[:2] == ["more", "second attempt"]
+    assert [line.partition(" ")[2] for line in rest[2:]] == ["try 2: lost"]
 
 
 NAMES = ["jw01_00001_nrca1_uncal.fits", "jw01_00002_nrca1_uncal.fits", "jw02_x_uncal.fits"]

@@ -2,16 +2,14 @@
 
 import io
 import json
-import os
 import re
 from contextlib import redirect_stdout
 
 import pytest
 from support.batches import calbatch
-from support.recorded import record_batch
+from support.recorded import change_batch, record_batch, record_running
 from support.waiting import now
 
-from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.cli.commands import status as commands
 from calbatch.cluster.cli.commands.status import Status, read_status, status
 from calbatch.cluster.ledger import Ledger
@@ -19,24 +17,12 @@ from calbatch.cluster.ledger import Ledger
 STATES = ["done", "done", "done", "kept", "failed", "quarantined", "running", "retrying", "waiting"]
 
 
-def running(folder, exposures):
-    """Record a batch that this process drives."""
-    made = record_batch(folder, exposures, state="running")
-    record_driver(made, os.getpid())
-    return made
-
-
 @pytest.fixture
 def batch(tmp_path):
     ended = {"ended": now() + 1}
     final = ("done", "failed", "quarantined")
     exposures = [{"state": s} | (ended if s in final else {}) for s in STATES]
-    return running(tmp_path, exposures)
-
-
-def change(folder, function):
-    with Ledger(folder.state) as ledger:
-        function(ledger, ledger.batch(folder.name).id)
+    return record_running(tmp_path, exposures)
 
 
 def test_exposures_are_counted_by_state(batch):
@@ -157,10 +143,11 @@ def end_while_waiting(monkeypatch, batch):
     def wait(seconds):
         waits.append(seconds)
         if len(waits) == 2:
-            change(batch, lambda ledger, number: ledger.end_batch(number, "cancelled", "asked"))
+            change_batch(
+                batch, lambda ledger, number: ledger.end_batch(number, "cancelled", "asked")
+            )
 
     monkeypatch.setattr(commands.time, "sleep", wait)
-    monkeypatch.setattr(commands, "_rate", lambda view, row: 0.0)  # it changes by itself
 
 
 def test_a_batch_is_watched_until_it_ends(batch, monkeypatch):
