@@ -1,11 +1,13 @@
 """Completion of the command line in a shell; `calbatch completion` prints the shell's script.
 
-A completer is what click calls with the context, the parameter and the text so far. It never
-disturbs the prompt: whatever is wrong is reported by the command itself, not by its completion.
+click calls a completer with the context, the parameter and the text so far. Completers never
+disturb the prompt: the command itself reports what is wrong, not its completion.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -49,10 +51,14 @@ def completer(function: Callable[[click.Context, str], Iterable[tuple[str, str]]
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
+        logging.disable()
         try:
-            candidates = [c for c in function(ctx, incomplete) if c[0].startswith(incomplete)]
+            with warnings.catch_warnings(action="ignore"):
+                candidates = [c for c in function(ctx, incomplete) if c[0].startswith(incomplete)]
         except Exception:  # the command itself reports what is wrong, such as a bad configuration
             return []
+        finally:
+            logging.disable(logging.NOTSET)
         return [CompletionItem(value, help=text or None) for value, text in candidates]
 
     return complete
@@ -137,14 +143,14 @@ def complete_parameter(ctx: click.Context, incomplete: str) -> list[CompletionIt
 def complete_file(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Let the shell complete the name of a file."""
+    """Return a request to the shell to complete the name of a file."""
     return _leave_to_shell(incomplete, "file")
 
 
 def complete_folder(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Let the shell complete the name of a folder."""
+    """Return a request to the shell to complete the name of a folder."""
     return _leave_to_shell(incomplete, "dir")
 
 

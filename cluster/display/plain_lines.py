@@ -30,4 +30,12 @@ def print_lines(lines: Iterable[str], console: Console | None = None) -> None:
 
 def print_json_lines(records: Iterable[Mapping[str, Any]]) -> None:
     """Print a JSON object on a line for each record; values that JSON lacks become text."""
-    print_lines(json.dumps(record, default=str) for record in records)
+    print_lines(_as_json(record) for record in records)
+
+
+def _as_json(record: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(record, default=str, allow_nan=False)
+    except ValueError:  # NaN or an infinity, which json would write as JavaScript has them
+        finite = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
+        return json.dumps(finite, default=str)

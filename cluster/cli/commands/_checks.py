@@ -121,11 +121,7 @@ def check_references(output: str) -> Iterator[Finding]:
     try:
         details = listing.describe_client(Client())
     except CrdsError as error:
-        chosen = os.environ.get("CRDS_PATH")
-        folder = shlex.quote(chosen) if chosen else "~/crds_cache"
-        server = os.environ.get("CRDS_SERVER_URL") or "https://jwst-crds.stsci.edu"
-        advice = f"mkdir -p {folder}; export CRDS_PATH={folder} CRDS_SERVER_URL={server}"
-        yield Finding(check="cache", state=WRONG, text=str(error), advice=advice)
+        yield Finding(check="cache", state=WRONG, text=str(error), advice=_advise_on_cache())
         return
     files = f"{format_count(details['files'], 'file')}, {megabytes(details['bytes'])}"
     server = details["server"] or "none, so only files of the cache are used"
@@ -139,6 +135,16 @@ def check_references(output: str) -> Iterator[Finding]:
         yield Finding(check="cache", state=OK, text=text)
     text = f"{details['context']}: {details['context_reason']}"
     yield Finding(check="context", state=OK, text=text)
+
+
+def _advise_on_cache() -> str:
+    """Return how to make a reference cache; nothing if there is one, as the error says the rest."""
+    chosen = os.environ.get("CRDS_PATH")
+    if chosen and Path(chosen).is_dir():
+        return ""
+    folder = shlex.quote(chosen) if chosen else "~/crds_cache"
+    server = os.environ.get("CRDS_SERVER_URL") or "https://jwst-crds.stsci.edu"
+    return f"mkdir -p {folder}; export CRDS_PATH={folder} CRDS_SERVER_URL={shlex.quote(server)}"
 
 
 def check_sites(output: str) -> Iterator[Finding]:
@@ -196,27 +202,34 @@ def check_dashboard(output: str) -> Iterator[Finding]:
     yield Finding(check="dashboard", state=OK, text=text)
 
 
-def check_disks(output: str) -> Iterator[Finding]:
-    """Yield whether products, records and temporary files can be written, and have space."""
-    import dask
-
-    from calbatch.models.private import make_private_folder
-
+def check_output(output: str) -> Iterator[Finding]:
+    """Yield whether products can be written, and have space."""
     place = parse_place(output)
     if isinstance(place, Url):
         yield Finding(check="output", state=OK, text=f"{place}: not checked, since it is remote")
     else:
         yield _check_disk("output", place, "name another folder with --output")
-        yield from _check_ledger(place)
+
+
+def check_records(output: str) -> Iterator[Finding]:
+    """Yield whether the records of batches can be written, and have space."""
+    from calbatch.models.private import make_private_folder
+
     make_private_folder(registry(), "export CALBATCH_STATE_DIR=DIR")
     yield _check_disk("records", registry(), "export CALBATCH_STATE_DIR=DIR")
+
+
+def check_temporary(output: str) -> Iterator[Finding]:
+    """Yield whether temporary files can be written, and have space."""
+    import dask
+
     folder = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
     yield _check_disk("temporary", Path(folder).absolute(), "export TMPDIR=DIR")
 
 
 def _check_disk(check: str, folder: Path, advice: str) -> Finding:
     """Return whether a folder, or the nearest one above that exists, is writable and has space."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(each for each in (folder, *folder.parents) if _exists(each))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding(check=check, state=WRONG, text=f"cannot write to {existing}", advice=advice)
     free = shutil.disk_usage(existing).free
@@ -227,14 +240,23 @@ def _check_disk(check: str, folder: Path, advice: str) -> Finding:
     return Finding(check=check, state=state, text=text, advice=f"make space, or {advice}")
 
 
-def _check_ledger(output: Path) -> Iterator[Finding]:
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder that this user can see."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def check_ledger(output: str) -> Iterator[Finding]:
     """Yield whether the ledger of the output folder is intact, if there is one."""
     from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
     from calbatch.cluster.ledger.store import NAME
 
-    path = state_of(output) / NAME
-    if not path.exists():
+    place = parse_place(output)
+    if isinstance(place, Url):
         return
+    path = state_of(place) / NAME
     try:
         with View(path.parent) as view:
             problems = view.problems()
@@ -242,11 +264,13 @@ def _check_ledger(output: Path) -> Iterator[Finding]:
     except DamagedLedgerError as error:
         problems, count = [str(error)], ""
     except LedgerError as error:
+        if not isinstance(error.__cause__, PermissionError) and not os.path.lexists(path):
+            return
         advice = "choose another folder with --output"
         yield Finding(check="ledger", state=WRONG, text=str(error), advice=advice)
         return
     if problems:
-        advice = f"calbatch rebuild {shlex.quote(str(output))}"
+        advice = f"calbatch rebuild {shlex.quote(str(place))}"
         yield Finding(check="ledger", state=WRONG, text="; ".join(problems), advice=advice)
     else:
         yield Finding(check="ledger", state=OK, text=f"{path}: {count}, intact")
@@ -258,7 +282,10 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("cache", check_references),
     ("sites", check_sites),
     ("dashboard", check_dashboard),
-    ("disks", check_disks),
+    ("output", check_output),
+    ("ledger", check_ledger),
+    ("records", check_records),
+    ("temporary", check_temporary),
 )
 """The checks by subject, in the order in which a new user meets their problems."""
 

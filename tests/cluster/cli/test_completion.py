@@ -1,8 +1,10 @@
 """Completion of the command line: in bash, and of everything that it completes."""
 
+import logging
 import shlex
 import subprocess
 import sys
+import warnings
 
 import dask
 import pytest
@@ -129,5 +131,16 @@ def test_sites_are_offered():
 
 def test_a_registry_that_is_refused_does_not_disturb_the_prompt(batch, capsys):
     registry().chmod(0o777)
+    assert complete("status", "2") == ["dir"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_warnings_do_not_disturb_the_prompt(batch, capsys, monkeypatch):
+    def warn():
+        warnings.warn("disturbing", stacklevel=1)
+        logging.getLogger("calbatch").warning("disturbing")
+        return []
+
+    monkeypatch.setattr("calbatch.cluster.folder.find_registered", warn)
     assert complete("status", "2") == ["dir"]
     assert capsys.readouterr() == ("", "")

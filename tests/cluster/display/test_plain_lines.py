@@ -40,3 +40,9 @@ def test_records_are_json(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line) for line in lines] == [{"a": "\x1b\n", "b": None}, {"path": "/x"}]
     assert "\x1b" not in lines[0]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_that_json_lacks_are_text(value, capsys):
+    print_json_lines([{"value": value, "default": 4.5}])
+    assert json.loads(capsys.readouterr().out)["value"] == str(value)

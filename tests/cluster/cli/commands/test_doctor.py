@@ -166,9 +166,20 @@ def test_records_that_others_can_write_are_wrong():
     registry().mkdir()
     registry().chmod(0o777)
     status, found = examine()
-    assert (status, found["disks"]["state"]) == (1, "wrong")
-    assert "CALBATCH_STATE_DIR" in found["disks"]["text"]
-    assert found["installation"]["state"] == "ok"
+    assert (status, found["records"]["state"]) == (1, "wrong")
+    assert "CALBATCH_STATE_DIR" in found["records"]["text"]
+    assert found["installation"]["state"] == found["temporary"]["state"] == "ok"
+
+
+def test_advice_on_a_cache_is_given_only_if_there_is_none(monkeypatch):
+    monkeypatch.setenv("CRDS_CONTEXT", "jwst_9999.pmap")
+    status, found = examine()
+    assert (status, found["cache"]["state"], found["cache"]["advice"]) == (1, "wrong", "")
+    monkeypatch.setenv("CRDS_PATH", "no such")
+    monkeypatch.setenv("CRDS_SERVER_URL", "https://a;b")
+    _, found = examine()
+    wanted = "mkdir -p 'no such'; export CRDS_PATH='no such' CRDS_SERVER_URL='https://a;b'"
+    assert found["cache"]["advice"] == wanted
 
 
 def test_a_check_that_breaks_does_not_stop_the_others(monkeypatch):
@@ -179,4 +190,4 @@ def test_a_check_that_breaks_does_not_stop_the_others(monkeypatch):
     said = calbatch("doctor")
     assert said.status == 1
     assert r"sites         ZeroDivisionError: by\x1b zero" in said.out
-    assert "output" in said.out
+    assert CHECKS[-1][0] in said.out
