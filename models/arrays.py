@@ -187,7 +187,7 @@ class LazyArrays:
         if name.startswith("_") or name == "schema":  # pickle asks before it is set
             raise AttributeError(name)
         content = self._content
-        if name in self.schema.keywords:
+        if name in self._own_keywords:
             return content.tree.get(name)
         if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
@@ -201,7 +201,7 @@ class LazyArrays:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("schema", "path", "_content") or hasattr(type(self), name):
             object.__setattr__(self, name, value)
-        elif name in self.schema.keywords:
+        elif name in self._own_keywords:
             accepted, value = check_assignment(self.schema, name, value, where=self._where)
             if accepted:
                 set_path(self._content.tree, name, value)

@@ -129,20 +129,24 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
     if classes is None or isinstance(model, classes):
         return model
     other = isinstance(model, tuple(cls for known in REFERENCES.values() for cls in known))
-    lacks = [_missing_field(model, cls) for cls in classes]
+    own = [cls for cls in classes if cls.instrument in (None, model.meta.instrument.name)]
+    wanted = own or classes
+    lacks = [_missing_field(model, cls) for cls in wanted]
     if other or all(lacks):
         found = "a class for other types" if other else f"which has no valid {lacks[0]!r}"
         raise ValidationError(
-            f"a {reference_type} reference must be a {classes[0].__name__}, not "
-            f"{type(model).__name__}, {found}"
+            f"references of type {reference_type} must be "
+            f"{' or '.join(cls.__name__ for cls in wanted)}, not {type(model).__name__}, {found}"
         )
     return model
 
 
 def _missing_field(model: DataModel, cls: type[DataModel]) -> str | None:
-    """Return an array that a class requires and a model lacks, or None."""
+    """Return a field that a class requires and a model lacks, or None; one is always required."""
     specs = load_schema(cls.schema_url).fields.values()
-    return next((s.name for s in specs if s.required and not _has_field(model, s)), None)
+    missing = [spec for spec in specs if not _has_field(model, spec)]
+    required = [spec for spec in missing if spec.required or len(missing) == len(specs)]
+    return required[0].name if required else None
 
 
 def _has_field(model: DataModel, spec: FieldSpec) -> bool:

@@ -113,8 +113,17 @@ def test_a_reference_of_another_type_is_refused(tmp_path):
     path = write(tmp_path / "x.fits", REFTYPE="GAIN")
     with pytest.raises(FileError, match="is a gain reference, by its REFTYPE, not a flat"):
         datamodels.open_reference("flat", path)
-    with pytest.raises(ValidationError, match="must be a FlatModel, not GainModel"):
+    with pytest.raises(ValidationError, match="must be FlatModel, not GainModel"):
         datamodels.open_reference("flat", datamodels.GainModel(path))
+
+
+def test_a_model_without_the_table_of_its_type_is_refused():
+    model = datamodels.ImageModel((4, 4))
+    model.meta.instrument.name = "FGS"
+    with pytest.raises(ValidationError, match="must be FgsImgApcorrModel, not ImageModel, which"):
+        datamodels.open_reference("apcorr", model)
+    with pytest.raises(ValidationError, match="must be FgsImgPhotomModel, not ImageModel, which"):
+        datamodels.open_reference("photom", model)
 
 
 def test_a_reference_is_opened_once_and_copied(tmp_path):

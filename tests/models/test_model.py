@@ -242,6 +242,12 @@ class TestMetadataOutsideTheTree:
         assert datamodels.open(tmp_path / "slit.fits").name == "S200A1"
         assert fits.getval(tmp_path / "slit.fits", "SLTNAME", "SCI") == "S200A1"
 
+    def test_metadata_of_the_tree_are_no_attributes(self, slit):
+        slit.meta.telescope = "JWST"
+        assert not hasattr(slit, "meta.telescope")
+        with pytest.raises(AttributeError, match=r"has no 'meta\.telescope'"):
+            setattr(slit, "meta.telescope", "HST")
+
     def test_it_is_checked_like_other_metadata(self, slit):
         with pytest.warns(ValidationWarning, match="source_type"):
             slit.source_type = "ROUND"
