@@ -47,18 +47,16 @@ def find_to_cancel(batch: str | None) -> BatchFolder:
         return named
     output = Path.cwd() if named is None else named.output
     here = _read_rows(output) if isinstance(output, Path) else []
-    active = [row for row in here if batch_state(BatchFolder(output, row.name), row) in ACTIVE]
+    active = _select([BatchFolder(output, row.name) for row in here], ACTIVE)
     if active:
-        return _find_only(
-            [BatchFolder(output, r.name) for r in active], ACTIVE, "cancel", "running"
-        )
+        return _require_one(active, "cancel", "running")
     if named is not None:
         return named
     if here:
         raise RequestError(
             f"none of the batches of this folder, {output}, is running; `calbatch list` shows all"
         )
-    return _find_only(list(find_registered()), ACTIVE, "cancel", "running")
+    return _require_one(_select(list(find_registered()), ACTIVE), "cancel", "running")
 
 
 def find_to_resume(batch: str | None) -> BatchFolder:
@@ -80,7 +78,7 @@ def find_to_resume(batch: str | None) -> BatchFolder:
     here = _read_rows(Path.cwd())
     if here:
         return BatchFolder(Path.cwd(), here[-1].name)
-    return _find_only(_find_latest(), UNFINISHED, "resume", "unfinished")
+    return _require_one(_select(_find_latest(), UNFINISHED), "resume", "unfinished")
 
 
 def _find_latest() -> list[BatchFolder]:
@@ -101,10 +99,10 @@ def _read_rows(output: Path) -> list[BatchRow]:
         return []
 
 
-def _find_only(
-    candidates: Sequence[BatchFolder], states: Collection[str], command: str, adjective: str
-) -> BatchFolder:
-    """Return the only candidate that is in one of some states, which the adjective describes."""
+def _select(
+    candidates: Sequence[BatchFolder], states: Collection[str]
+) -> list[tuple[BatchFolder, str]]:
+    """Return the candidates that are in one of some states, each with its state."""
     found: list[tuple[BatchFolder, str]] = []
     damage: DamagedLedgerError | None = None
     for folder in candidates:
@@ -119,10 +117,17 @@ def _find_only(
         state = batch_state(folder, row)
         if state in states:
             found.append((folder, state))
-    if len(found) == 1:
-        return found[0][0]
     if not found and damage is not None:  # it says how to repair the ledger
         raise damage
+    return found
+
+
+def _require_one(
+    found: Sequence[tuple[BatchFolder, str]], command: str, adjective: str
+) -> BatchFolder:
+    """Return the only batch of a list; the adjective describes the states of its batches."""
+    if len(found) == 1:
+        return found[0][0]
     if not found:
         raise RequestError(
             f"none of your batches is {adjective}; name a batch, or its output folder, as shown by "

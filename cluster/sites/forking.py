@@ -56,7 +56,7 @@ def _has_file(handler: logging.Handler) -> bool:
     if isinstance(handler, logging.NullHandler):
         return False
     try:
-        return int(handler.stream.fileno()) > sys.__stderr__.fileno()  # type: ignore[attr-defined, union-attr]
+        return int(handler.stream.fileno()) > 2  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):  # a socket, or a stream without a descriptor
         return not isinstance(handler, logging.StreamHandler)
 

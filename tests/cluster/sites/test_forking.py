@@ -2,11 +2,15 @@
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 
 import psutil
 import pytest
+from support.batches import small_set, unfinished_products
+from support.gated import GATE, SLOW
+from support.placed import TESTS
 from support.waiting import eventually
 
 PROGRAM = """
@@ -103,6 +107,27 @@ def test_what_the_driver_left_open_writes_nowhere(tmp_path):
     assert done.returncode == 0, done.stderr
     assert product.read_bytes() == bytes(3)
     assert (tmp_path / "stale").read_bytes() == b""
+
+
+def test_workers_of_a_batch_are_forked(tmp_path):
+    made, gate = small_set(), tmp_path / "gate"
+    code = "from calbatch.cluster.cli import main; main()"
+    inputs = ("run", SLOW, made.exposures[0], "-o", tmp_path / "out")
+    command = [sys.executable, "-c", code, *inputs, "--scheduler", "local", "--workers", "1"]
+    settings = {**os.environ, **made.environment(), "PYTHONPATH": str(TESTS), GATE: str(gate)}
+    with subprocess.Popen(command, env=settings, stderr=subprocess.DEVNULL) as process:
+        try:
+            own = psutil.Process(process.pid)
+            eventually(lambda: unfinished_products(tmp_path / "out"))
+            server, _ = found = [p for p in own.children(recursive=True) if is_forked(p, own)]
+            assert [p.ppid() for p in found] == [own.pid, server.pid]
+        finally:
+            gate.touch()
+            assert process.wait() == 0
+
+
+def is_forked(process, own):
+    return process.cmdline() == own.cmdline()
 
 
 @pytest.mark.parametrize("to_file", [True, False])
