@@ -233,7 +233,7 @@ class _Session:
                 driver = self._driver(feed, recorder, staging)
                 if driver.prepare():
                     self._compile(driver)
-                    driver.run(partial(self._enter, display))
+                    driver.run(partial(self._enter, display, batch))
         if driver.stopping:
             cancelled = driver.stopping.startswith("cancelled")
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
@@ -252,13 +252,14 @@ class _Session:
         return Driver(setup, feed, recorder, order.policy)
 
     @contextmanager
-    def _enter(self, display: ProgressDisplay, alone: bool) -> Iterator[Site]:
-        """Open the site, and show where it is."""
+    def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:
+        """Open the site, and show and record where it is."""
         with ExitStack() as stack:
             site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:
                 display.say(f"running on {site.description}")
             display.show_dashboard(site.dashboard)
+            self.ledger.set_dashboard(batch, site.dashboard or "")
             yield site
 
     def _enter_site(self, stack: ExitStack, *, alone: bool) -> Site:

@@ -143,10 +143,11 @@ IMPERATIVES = _words(
     "update upload use validate verify visit wait warm warn watch weigh withdraw write"
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
-FREE = _words("get main wrapper")
+FREE = _words("get ipython main progress wrapper")
 """Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``.
 
-``get`` answers a request for a web page.
+``get`` answers a request for a web page, ``_ipython_display_`` one of IPython's; ``progress`` shows
+the progress, as in dask.
 """
 
 
