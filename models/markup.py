@@ -10,7 +10,7 @@ from calbatch.models.errors import escape_text
 LONGEST = 500
 """Maximum number of characters of a text; headers and file names can be of any length."""
 
-_CELL = "text-align:left;vertical-align:top;overflow-wrap:anywhere"
+_CELL = 'style="text-align:left"'  # JupyterLab aligns each cell to the right
 
 
 class Markup(str):
@@ -43,13 +43,13 @@ def make_table(rows: Iterable[Sequence[object]], headings: Sequence[object] = ()
     """Return rows of cells as a table; without headings, the first column names the rows."""
     lines = [_make_row(headings, len(headings))] if headings else []
     lines += [_make_row(row, 0 if headings else 1) for row in rows]
-    return wrap("table", *lines)
+    return Markup(f'<table style="overflow-wrap:anywhere">{join(lines)}</table>')
 
 
 def _make_row(cells: Sequence[object], headings: int) -> Markup:
     names = ["th"] * headings + ["td"] * (len(cells) - headings)
     marked = (
-        Markup(f'<{name} style="{_CELL}">{escape(cell)}</{name}>')
+        Markup(f"<{name} {_CELL}>{escape(cell)}</{name}>")
         for name, cell in zip(names, cells, strict=True)
     )
     return wrap("tr", *marked)
