@@ -39,6 +39,11 @@ def wrap(tag: str, *parts: object) -> Markup:
     return Markup(f"<{tag}>{join(parts)}</{tag}>")
 
 
+def make_display(*parts: object) -> str:
+    """Return parts as the HTML of a display, in which dollar signs do not begin mathematics."""
+    return f'<div class="mathjax_ignore">{join(parts)}</div>'
+
+
 def make_table(rows: Iterable[Sequence[object]], headings: Sequence[object] = ()) -> Markup:
     """Return rows of cells as a table; without headings, the first column names the rows."""
     lines = [_make_row(headings, len(headings))] if headings else []

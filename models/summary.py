@@ -12,7 +12,7 @@ from calbatch.models import dq
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.errors import format_count
 from calbatch.models.fits.readers import ArrayReader
-from calbatch.models.markup import Markup, make_details, make_table, wrap
+from calbatch.models.markup import Markup, make_details, make_display, make_table, wrap
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.storage.location import Location
 from calbatch.models.tiling.tile import Array
@@ -63,7 +63,7 @@ def as_html(model: LazyArrays, path: Location | None) -> str:
     path : Path or Url, optional
         The file from which the model was made.
     """
-    return str(wrap("div", wrap("strong", _title(model, path)), *_sections(model)))
+    return make_display(wrap("strong", _title(model, path)), *_sections(model))
 
 
 def _title(model: LazyArrays, path: Location | None) -> str:

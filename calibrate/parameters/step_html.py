@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from calbatch.calibrate.parameters import parameters_of
 from calbatch.calibrate.parameters.configurable import Configurable, changed_values
-from calbatch.models.markup import Markup, escape, make_details, make_table, wrap
+from calbatch.models.markup import Markup, escape, make_details, make_display, make_table, wrap
 
 
 def step_as_html(
@@ -26,7 +26,7 @@ def step_as_html(
     sections = [wrap("div", wrap("strong", step.name), f": {_first_line(step)}")]
     sections += _parameters(step, common)
     sections += [_part(alias, part, common) for alias, part in parts.items()]
-    return str(wrap("div", *sections))
+    return make_display(*sections)
 
 
 def _first_line(step: Configurable) -> str:

@@ -51,7 +51,7 @@ from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.ledger.records import FAILED
-from calbatch.models.markup import escape
+from calbatch.models.markup import make_display
 from calbatch.models.storage.location import Location
 
 _LOOK_EVERY = 0.5
@@ -266,7 +266,7 @@ class Batch:
             except (LedgerError, OSError):  # pruned, or damaged
                 place = f"in {self.output_dir}"
                 text = f"<Batch {self.name}: its ledger cannot be read, {place}>"
-        return Snapshot(html=escape(text), text=escape_text(text), is_final=True)
+        return Snapshot(html=make_display(text), text=escape_text(text), is_final=True)
 
     def __repr__(self) -> str:
         return self._take_snapshot().text

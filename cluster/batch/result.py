@@ -15,7 +15,7 @@ from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, LedgerError, View
 from calbatch.cluster.ledger.records import FAILED, FINAL
 from calbatch.models.fits.writer import Product
-from calbatch.models.markup import Markup, escape, make_details, make_table, wrap
+from calbatch.models.markup import Markup, make_details, make_display, make_table, wrap
 from calbatch.models.storage.location import Location, location
 
 SHOWN = 20
@@ -162,9 +162,9 @@ class Result:
 
     def _repr_html_(self) -> str:
         try:
-            return str(wrap("div", *_sections(self)))
+            return make_display(*_sections(self))
         except LedgerError:  # pruned, or damaged
-            return escape(repr(self))
+            return make_display(repr(self))
 
 
 def _sections(result: Result) -> Iterator[Markup]:

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from calbatch.cluster.batch.batch_status import Status
 from calbatch.models.errors import format_count
-from calbatch.models.markup import Markup, join, make_bar, make_details, make_link, make_table, wrap
+from calbatch.models.markup import (
+    Markup,
+    join,
+    make_bar,
+    make_details,
+    make_display,
+    make_link,
+    make_table,
+    wrap,
+)
 
 
 def status_as_html(status: Status) -> str:
@@ -14,7 +23,7 @@ def status_as_html(status: Status) -> str:
 
     It needs neither scripts nor style sheets, and follows the colours of the page.
     """
-    return str(wrap("div", *_sections(status)))
+    return make_display(*_sections(status))
 
 
 def _sections(status: Status) -> Iterator[Markup]:

@@ -15,7 +15,7 @@ from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.progress import PLAIN_EVERY
 from calbatch.cluster.display.quantities import duration, megabytes
 from calbatch.models.errors import format_count
-from calbatch.models.markup import make_bar, wrap
+from calbatch.models.markup import make_bar, make_display
 
 Progress = Callable[[str, int, int], None]
 """Callback with a file's name, the bytes received and its size."""
@@ -95,7 +95,7 @@ def _bar(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]
 def _html(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]:
     def read() -> Snapshot:
         text = received.line()
-        html = wrap("div", make_bar(received.whole, received.total), f" {text}")
+        html = make_display(make_bar(received.whole, received.total), f" {text}")
         return Snapshot(html=html, text=text)
 
     with follow_in_notebook(read):

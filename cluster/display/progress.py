@@ -15,7 +15,7 @@ from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
-from calbatch.models.markup import make_bar, wrap
+from calbatch.models.markup import make_bar, make_display
 
 LIVE_EVERY = 0.1
 """Seconds between updates of a live bar."""
@@ -207,7 +207,7 @@ def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
 def _html(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     def read() -> Snapshot:
         text = tally.line()
-        html = wrap("div", make_bar(tally.ended, tally.total), f" {text}")
+        html = make_display(make_bar(tally.ended, tally.total), f" {text}")
         return Snapshot(html=html, text=text)
 
     with follow_in_notebook(read):  # rich needs ipywidgets for this

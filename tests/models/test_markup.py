@@ -12,6 +12,7 @@ from calbatch.models.markup import (
     join,
     make_bar,
     make_details,
+    make_display,
     make_link,
     make_table,
     wrap,
@@ -40,6 +41,12 @@ def test_hostile_text_stays_text_everywhere():
     for part in parts:
         assert "script" not in read_html(part).tags
         assert "\x1b" not in part
+
+
+def test_displays_have_no_mathematics():
+    found = read_html(make_display("$x$", HOSTILE))
+    assert found.attributes == {"class": "mathjax_ignore"}
+    assert found.tags == ["div"]
 
 
 def test_html_is_escaped_once():

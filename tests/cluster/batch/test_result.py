@@ -90,9 +90,7 @@ def test_html_shows_states_and_failures(folder):
 
 def test_html_of_a_result_without_a_ledger_says_so(tmp_path):
     gone = BatchFolder(tmp_path, "20240131-120000-abcd")
-    html = Result(gone, 0.0)._repr_html_()
-    assert "its ledger cannot be read" in html
-    assert html.startswith("&lt;Result")
+    assert f"&lt;Result {gone.name}: its ledger cannot be read" in Result(gone, 0.0)._repr_html_()
 
 
 def test_many_failures_are_cut_short(tmp_path, monkeypatch):
