@@ -15,7 +15,7 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 
 if TYPE_CHECKING:
     from distributed import Client
-    from distributed.deploy import Cluster
+    from distributed.deploy.cluster import Cluster
 
 
 def option(default: Any, text: str, *, flag: str = "", **how: Any) -> Any:
