@@ -31,7 +31,7 @@ def execute(cells, simulated, tmp_path):
     inputs = [str(path) for path in simulated.exposures]
     filled = [each.format(inputs=inputs, output=str(tmp_path / "out"), how=how) for each in cells]
     book = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, filled)])
-    nbclient.NotebookClient(book, timeout=GENEROUS, kernel_name="python3").execute()
+    nbclient.NotebookClient(book, timeout=5 * GENEROUS, kernel_name="python3").execute()
     return [cell.outputs for cell in book.cells]
 
 
