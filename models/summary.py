@@ -51,6 +51,8 @@ def _rows(model: LazyArrays) -> list[tuple[str, str]]:
         if shape is not None:
             kind = "table" if spec.is_table else str(spec.dtype)
             rows.append((name, f"{kind} {shape}  {spec.hdu}  {spec.title}".rstrip()))
+    for name, of_list in model.schema.lists.items():
+        rows.append((name, f"{getattr(model, name).text}  {of_list.title}".rstrip()))
     for path in _METADATA:
         value = get_path(model._content.tree, f"meta.{path}")
         rows.extend([] if value is None else [(f"meta.{path}", str(value))])

@@ -11,7 +11,7 @@ Source: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -76,7 +76,10 @@ def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
 
 
 def build_asdf_hdus(
-    schema: Schema, hdus: Iterable[Hdu], values: Mapping[str, Any] | None = None
+    schema: Schema,
+    hdus: Iterable[Hdu],
+    values: Mapping[str, Any] | None = None,
+    places: Mapping[str, Sequence[int | None]] | None = None,
 ) -> list[OutputTable]:
     """Return the ASDF extension of a model, or an empty list.
 
@@ -89,6 +92,9 @@ def build_asdf_hdus(
         The HDUs of the model's file that no schema names.
     values : mapping, optional
         Plain values to store in the extension, by dotted path.
+    places : mapping, optional
+        For each item of a list, its index in the list of the input's extension, or None. Without
+        it, the items are the same.
 
     Raises
     ------
@@ -96,7 +102,7 @@ def build_asdf_hdus(
         If the file's extension is damaged.
     """
     found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
-    content = None if found is None else _remainder(schema, found)
+    content = None if found is None else _remainder(schema, found, places or {})
     if values:
         content = set_values(content or _EMPTY, values)
     if content is None and schema.lookup("meta.model_type") is None:
@@ -104,13 +110,15 @@ def build_asdf_hdus(
     return [OutputTable(ASDF, asdf_table(content or _EMPTY))]
 
 
-def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
+def _remainder(
+    schema: Schema, hdu: Hdu, places: Mapping[str, Sequence[int | None]]
+) -> bytes | None:
     """Return the values of an extension that are in no header or HDU; None if there are none."""
     require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
     with open_decompressed(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
-        return remove_header_values(schema, content)
+        return remove_header_values(schema, content, places)
     except MemoryError:
         raise
     except Exception as error:  # PyYAML raises exceptions of many kinds
@@ -170,10 +178,13 @@ def _text_of(content: bytes) -> bytes:
     return content[start:stop]
 
 
-def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
+def remove_header_values(
+    schema: Schema, content: bytes, places: Mapping[str, Sequence[int | None]] | None = None
+) -> bytes | None:
     """Return an ASDF file without values in a model's headers and HDUs; None if nothing remains.
 
-    The tree is processed as text, and no objects are made from it.
+    The tree is processed as text, and no objects are made from it. For ``places`` see
+    `build_asdf_hdus`.
 
     Raises
     ------
@@ -190,6 +201,8 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
         return None
     paths = [s.path for s in schema.keywords.values() if s.keyword is not None]
     _prune(tree, NameTree.of([*paths, *schema.fields, *_OF_HEADERS]))
+    for name, spec in schema.lists.items():
+        _prune_items(tree, name, spec.item, (places or {}).get(name))
     nodes = list(_without_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
@@ -258,6 +271,24 @@ def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
             continue
         left.append((key, value))
     mapping.value = left
+
+
+def _prune_items(
+    tree: yaml.MappingNode, name: str, schema: Schema, order: Sequence[int | None] | None
+) -> None:
+    """Remove named values from the items of a list, and put the items in another order."""
+    node = next((value for key, value in tree.value if key.value == name), None)
+    if not isinstance(node, yaml.SequenceNode):
+        return
+    names = NameTree.of([*(s.path for s in schema.keywords.values() if s.keyword), *schema.fields])
+    empty = yaml.MappingNode("tag:yaml.org,2002:map", [])
+    items = [item if isinstance(item, yaml.MappingNode) else empty for item in node.value]
+    for item in items:
+        _prune(item, names)
+    numbers = range(len(items)) if order is None else order
+    node.value = [items[n] if n is not None and n < len(items) else empty for n in numbers]
+    if not any(item.value for item in node.value):
+        tree.value = [(key, value) for key, value in tree.value if value is not node]
 
 
 def _without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
