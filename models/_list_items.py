@@ -7,8 +7,9 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from calbatch.models._stored_fields import header_cards, match_fields, place_fields
-from calbatch.models.arrays import AsdfPlace, ModelContent
+from calbatch.models.arrays import ModelContent
 from calbatch.models.errors import FileError, explain_errors
+from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.cards import read_cards
 from calbatch.models.fits.headers import ASDF, meta_from_headers
 from calbatch.models.fits.layout import Hdu, Layout
@@ -83,7 +84,7 @@ class UnreadItem:
             fields = dict(match_fields(self.path, self.schema, self._find))
             place_fields(self.path, self.schema, content, fields, self.copies)
         if self.extension is not None:
-            content.place = AsdfPlace(self.extension, self.name, self.index)
+            content.place = AsdfPlace(self.extension, self.name, self.index, self.schema)
         return content
 
     def text(self, path: str) -> str | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calbatch.models.errors import ValidationError
+from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.cards import COMMENTARY, Card
-from calbatch.models.fits.headers import ASDF, cards_from_meta
+from calbatch.models.fits.headers import cards_from_meta
 from calbatch.models.fits.output_hdus import OutputImage, OutputTable
 from calbatch.models.lists import ListItem
 from calbatch.models.model import DataModel
@@ -27,15 +28,11 @@ def field_prefix(name: str, index: int) -> str:
     return f"{name}[{index}]."
 
 
-def asdf_places(model: DataModel) -> dict[str, list[int | None]]:
-    """Return the index of each item in the ASDF extension of the model's file, or None."""
-    own = next((hdu for hdu in model._content.other_hdus if hdu.name == ASDF), None)
-    places: dict[str, list[int | None]] = {name: [] for name in model.schema.lists}
-    for name, _, item in list_items(model):
-        place = item._content.place
-        is_own = place is not None and own is not None and place[:2] == (own, name)
-        places[name].append(place.index if place is not None and is_own else None)
-    return places
+def asdf_places(model: DataModel) -> dict[str, list[AsdfPlace | None]]:
+    """Return the place of each item's further values in an ASDF extension, or None."""
+    return {
+        name: [item._content.place for item in getattr(model, name)] for name in model.schema.lists
+    }
 
 
 def build_list_hdus(

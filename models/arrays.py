@@ -12,7 +12,7 @@ import numpy as np
 
 from calbatch.models.casting import as_array, cast_array, check_shape, is_dask_array
 from calbatch.models.errors import ModelError
-from calbatch.models.fits.hdu import Hdu
+from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
 from calbatch.models.fits.tables import cast_columns
@@ -68,14 +68,6 @@ class UsedReference(NamedTuple):
     kind: str
     step: str
     recorded: str
-
-
-class AsdfPlace(NamedTuple):
-    """The place of an item in a file's ASDF extension: the list there, and its index in it."""
-
-    extension: Hdu
-    name: str
-    index: int
 
 
 class StoredFile(NamedTuple):

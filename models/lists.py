@@ -11,8 +11,9 @@ from collections.abc import Iterable, MutableSequence
 from typing import Any, overload
 
 from calbatch.models._list_items import UnreadItem
-from calbatch.models.arrays import AsdfPlace, ModelContent
+from calbatch.models.arrays import ModelContent
 from calbatch.models.errors import ValidationError, format_count
+from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.headers import ASDF
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import PRIMARY, ListSpec
@@ -48,8 +49,8 @@ class ListItem(DataModel):
                 "the model, and add the one that opens its file"
             )
         asdf = next((hdu for hdu in content.other_hdus if hdu.name == ASDF), None)
-        if asdf is not None:
-            content.place = AsdfPlace(asdf, "", 0)
+        if asdf is not None and model is not None:
+            content.place = AsdfPlace(asdf, "", 0, model.schema)
         content.deferred, content.other_hdus = (), ()
         content.stored, content.product = None, ""
         content.tree.pop("history", None)

@@ -30,6 +30,8 @@ from calbatch.models.storage.location import Location
 __all__ = ["UnreadField", "claim_tables", "convert_field", "load_content"]
 
 _SHOWN = 5
+
+
 def convert_field(spec: FieldSpec, value: Any, where: str) -> Any:
     """Return a table, or an array off the tile grid, as a field of another schema.
 

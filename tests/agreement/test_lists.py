@@ -71,7 +71,7 @@ def test_a_list_passes_between_calbatch_and_jwst_without_loss(tmp_path, name):
 
 @pytest.fixture
 def slits_of_jwst(tmp_path):
-    """A file of two slits that stdatamodels wrote, with metadata that only its ASDF extension has."""
+    """A file of two slits by stdatamodels, with metadata that only its ASDF extension has."""
     model = jwst_models.MultiSlitModel()
     for number, name in enumerate(["S200A1", "S400A1"], start=1):
         model.slits.append(model.slits.item())
@@ -102,6 +102,23 @@ def test_metadata_that_only_the_asdf_extension_has_stay_with_their_item(tmp_path
     del model.slits[0]
     model.save(tmp_path / "one.fits", fsync=False)
     assert names_in_asdf(tmp_path / "one.fits") == before[:1]
+
+
+def test_metadata_that_only_the_asdf_extension_has_come_along_with_an_item(tmp_path, slits_of_jwst):
+    single = jwst_models.SlitModel(np.ones((2, 3), "f4"))
+    single.name, single.xcen = "SINGLE", 30
+    single.meta.wcs = WCS([("single", None)])
+    single.meta.array = np.arange(40.0)
+    single.save(tmp_path / "single.fits")
+    model = datamodels.MultiSlitModel()
+    model.slits.append(datamodels.open(tmp_path / "single.fits"))
+    model.slits.extend(datamodels.open(slits_of_jwst).slits)
+    model.save(tmp_path / "made.fits", fsync=False)
+    assert names_in_asdf(tmp_path / "made.fits") == [
+        ("SINGLE", 30, ["single"]), ("S200A1", 10, ["slit 1"]), ("S400A1", 20, ["slit 2"]),
+    ]  # fmt: skip
+    with jwst_models.MultiSlitModel(tmp_path / "made.fits") as theirs:
+        np.testing.assert_array_equal(theirs.slits[0].meta.array, np.arange(40.0))
 
 
 def test_items_with_gaps_have_the_indices_of_jwst(tmp_path):

@@ -49,7 +49,7 @@ def error_of(path):
 
 
 def keywords_of(schema):
-    """Return all specifications of keywords by path, those of a list's items as ``slits[].name``."""
+    """Return specifications of keywords by path, of a list's items as ``slits[].name``."""
     items = {
         f"{name}[].{path}": spec
         for name, of_list in schema.lists.items()
@@ -99,7 +99,8 @@ class TestAgreementWithJwst:
         schema = load_schema(ours)
         wanted = {
             path: (
-                definition["fits_keyword"].upper(), definition.get("fits_hdu", "PRIMARY").upper()
+                definition["fits_keyword"].upper(),
+                definition.get("fits_hdu", "PRIMARY").upper(),
             )
             for path, definition in jwst_leaves(theirs)
             if "fits_keyword" in definition
