@@ -232,7 +232,8 @@ def _disk_error(path: str, error: OSError) -> StorageError:
     return StorageError(path, f"reading failed: {error.strerror or error}")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names of a folder's files to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

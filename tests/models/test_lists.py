@@ -9,6 +9,7 @@ from astropy.io import fits
 from calbatch.models import datamodels
 from calbatch.models._list_items import UnreadItem
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning
+from calbatch.models.fits.layout import read_layout
 
 SHAPES = {"S200A1": (4, 6), "S200A2": (5, 6), "S400A1": (3, 8)}
 
@@ -121,7 +122,7 @@ def test_a_list_can_be_replaced_and_emptied(path, tmp_path):
     assert (len(emptied.slits), emptied.has("slits"), repr(emptied.slits)) == (
         0, False, "<slits, 0 items>",
     )  # fmt: skip
-    assert [hdu.name for hdu in fits.open(tmp_path / "empty.fits")] == ["PRIMARY", "ASDF"]
+    assert read_layout(tmp_path / "empty.fits").names == ("PRIMARY", "ASDF")
 
 
 def test_only_models_that_fit_can_be_items(path):
