@@ -82,8 +82,9 @@ class DataModel(MappedArrays):
         layout: Layout | None = None,
         **fields: Any,
     ) -> None:
-        known = isinstance(schema, Schema)
-        self.schema = schema if known else load_schema(schema or self.schema_url)
+        if not isinstance(schema, Schema):
+            schema = load_schema(schema or self.schema_url)
+        self.schema = schema
         self.path = None
         self._content = ModelContent()
         if isinstance(init, DataModel):

@@ -58,7 +58,7 @@ class AsdfPlace(NamedTuple):
     ----------
     extension : Hdu
         The extension.
-    name, index : str, int
+    name, number : str, int
         The list there, and the item's index in it; "" if the values are those of the whole file.
     schema : Schema
         The values that headers and HDUs have as well.
@@ -66,7 +66,7 @@ class AsdfPlace(NamedTuple):
 
     extension: Hdu
     name: str
-    index: int
+    number: int
     schema: Schema
 
 
@@ -126,7 +126,7 @@ def _split_places(
             if place is None:
                 continue
             if place.extension == own and place.name == name:
-                order[name][index] = place.index
+                order[name][index] = place.number
                 continue
             values = _process(place.extension, partial(extract_item, place=place))
             if values is not None:
@@ -249,7 +249,7 @@ def extract_item(content: bytes, place: AsdfPlace) -> bytes | None:
     if place.name and tree is not None:
         items = next((value for key, value in tree.value if key.value == place.name), None)
         known = items.value if isinstance(items, yaml.SequenceNode) else []
-        tree = known[place.index] if place.index < len(known) else None
+        tree = known[place.number] if place.number < len(known) else None
     if not isinstance(tree, yaml.MappingNode):
         return None
     prune(tree, _names(place.schema))
