@@ -131,8 +131,8 @@ def test_only_models_that_fit_can_be_items(path):
         slits.append({"name": "NEW"})
     with pytest.raises(ValidationError, match="data: may have 3 dimensions, has 4"):
         slits.add(datamodels.QuadModel((2, 3, 4, 5)))
-    with pytest.raises(AttributeError, match="has no 'nmae'; did you mean 'name'"):
-        slits.add(nmae="NEW")
+    with pytest.raises(AttributeError, match="has no 'names'; did you mean 'name'"):
+        slits.add(names="NEW")
     assert len(slits) == 3
 
 
