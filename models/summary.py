@@ -82,7 +82,14 @@ def _rows(model: LazyArrays) -> list[tuple[str, str]]:
         if shape is not None:
             kind = "table" if spec.is_table else str(spec.dtype)
             rows.append((name, f"{kind} {shape}  {spec.hdu}  {spec.title}".rstrip()))
+    rows += [(name, f"{text}  {title}".rstrip()) for name, text, title in _lists(model)]
     return rows + _metadata(model, _METADATA)
+
+
+def _lists(model: LazyArrays) -> Iterator[tuple[str, str, str]]:
+    """Yield name, items in short, and meaning of each list."""
+    for name, spec in model.schema.lists.items():
+        yield name, getattr(model, name).text, spec.title
 
 
 def _metadata(model: LazyArrays, paths: Sequence[str]) -> list[tuple[str, str]]:
@@ -106,6 +113,9 @@ def _sections(model: LazyArrays) -> Iterator[Markup]:
         yield make_details(
             f"{summary}{_describe_tiles(model)}", make_table(arrays, headings), is_open=True
         )
+    lists = list(_lists(model))
+    if lists:
+        yield make_details("lists", make_table(lists, ("list", "items", "meaning")), is_open=True)
     yield from _flags(model)
 
 
