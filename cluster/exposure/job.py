@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.upload_permits import Permit
+from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.portable import pack, unpack
 
 
@@ -249,6 +250,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     )
     clock = Stopwatch()
     remarks: list[str] = []
+    requests, hits = reference_cache.count_requests()
     try:
         limit = {MEMORY: memory} if memory else {}
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
@@ -260,7 +262,9 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
                     writer.abort()
     except Exception as error:  # a failure concerns this exposure only
         return failure(job.number, job.path, _replace_if_fenced(job, error), clock, remarks)
-    return success(job, written, clock, remarks, [peak_memory()])
+    outcome = success(job, written, clock, remarks, [peak_memory()])
+    all_requests, all_hits = reference_cache.count_requests()
+    return replace(outcome, cache_requests=all_requests - requests, cache_hits=all_hits - hits)
 
 
 def _replace_if_fenced(job: Job, error: Exception) -> Exception:
