@@ -153,7 +153,7 @@ def read_status(folder: BatchFolder) -> Status:
         quarantined=counts.get("quarantined", 0),
         rate=rate,
         left=60 * open_ / rate if rate else None,
-        dashboard=row.dashboard,
+        dashboard=row.dashboard if state == "running" else "",
         updated=time.time(),
         held=held,
         waits_for=waits_for,

@@ -1,0 +1,177 @@
+"""The part of the page that runs in a driver: it installs the page, and reports to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+import cloudpickle
+from distributed import SchedulerPlugin
+from tornado.ioloop import PeriodicCallback
+
+from calbatch.cluster.display.monitor import BatchMonitor, BatchSnapshot
+from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.sites.page import plugin
+from calbatch.cluster.sites.timeouts import call_within
+from calbatch.models.errors import one_line
+
+EVERY = 1.0
+"""Seconds between reports, if anything has changed."""
+
+UNCHANGED_EVERY = 5.0
+"""Seconds between reports if nothing has changed."""
+
+ANSWER = 10.0
+"""Seconds to wait for a scheduler to install the page, or to take the last report."""
+
+
+class _ByValue(SchedulerPlugin):
+    """A plugin that is pickled with its module, which the scheduler may lack."""
+
+    def __init__(self, inner: SchedulerPlugin) -> None:
+        self.name, self.idempotent = inner.name, inner.idempotent
+        module = sys.modules[type(inner).__module__]
+        cloudpickle.register_pickle_by_value(module)
+        try:
+            self._packed = cloudpickle.dumps(inner)
+        finally:
+            cloudpickle.unregister_pickle_by_value(module)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return cloudpickle.loads, (self._packed,)
+
+
+def load_page() -> tuple[str, str]:
+    """Return the page and its content security policy, which admits the page's own code only."""
+    html = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    script, style = (_digest_element(html, name) for name in ("script", "style"))
+    policy = (
+        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return html, policy
+
+
+def _digest_element(html: str, name: str) -> str:
+    """Return the source expression of the only element of a name: the digest of its text."""
+    (text,) = re.findall(rf"<{name}>(.*?)</{name}>", html, re.DOTALL)
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def page_link(dashboard: str, token: str) -> str:
+    """Return the address of the page with its token, for that of a dashboard's page ``status``.
+
+    The token is in the fragment, which browsers do not send. An address of another form, from
+    dask's configuration, is returned as it is.
+    """
+    base, slash, page = dashboard.rpartition("/")
+    return f"{base}/calbatch#{token}" if slash and page == "status" else dashboard
+
+
+def install_page(client: Any) -> None:
+    """Install the page in a client's scheduler, unless it has one.
+
+    Raises
+    ------
+    Exception
+        Anything, if the scheduler does not accept it: it may have another version of Python, or
+        accept no code.
+    """
+    page = _ByValue(plugin.CalbatchPage(*load_page()))
+    call_within(ANSWER, lambda: client.register_plugin(page))
+
+
+class _Reporter:
+    """Sends reports of a batch to the page; runs in the client's event loop.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the scheduler.
+    monitor : BatchMonitor
+        The batch.
+    token : str
+        The token that paths and reasons need.
+    """
+
+    def __init__(self, client: Any, monitor: BatchMonitor, token: str) -> None:
+        self._client, self._monitor = client, monitor
+        self._digest = hashlib.sha256(token.encode()).hexdigest()
+        self._sent = float("-inf")
+        self._shown: Any = None
+        self._clock: PeriodicCallback | None = None
+
+    async def start(self) -> None:
+        """Report now, and from time to time."""
+        await self.send_if_due()
+        self._clock = PeriodicCallback(self.send_if_due, 1000 * EVERY)
+        self._clock.start()
+
+    async def stop(self) -> None:
+        """Stop reporting, with a last report."""
+        if self._clock is not None:
+            self._clock.stop()
+        await self._send(self._monitor.take_snapshot(running=False))
+
+    async def send_if_due(self) -> None:
+        """Send a report if anything has changed, or if the last one is old."""
+        snapshot = self._monitor.take_snapshot()
+        visible = (snapshot.grid, snapshot.free, snapshot.failures)
+        if visible == self._shown and time.monotonic() - self._sent < UNCHANGED_EVERY:
+            return
+        with suppress(Exception):  # the driver itself notices that the scheduler is lost
+            await self._send(snapshot)
+            self._shown, self._sent = visible, time.monotonic()
+
+    async def _send(self, snapshot: BatchSnapshot) -> None:
+        await self._client.scheduler.calbatch_report(
+            batch=snapshot.batch,
+            public=snapshot.public_part(),
+            private=snapshot.private_part(),
+            digest=self._digest,
+        )
+
+
+@contextmanager
+def publish_batch(
+    client: Any, monitor: BatchMonitor, token: str, say: Callable[[str], None]
+) -> Iterator[bool]:
+    """Install the page, and report a batch to it in the background.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the scheduler.
+    monitor : BatchMonitor
+        The batch.
+    token : str
+        The token that paths and reasons need.
+    say : callable
+        Shows the reason why there is no page.
+
+    Yields
+    ------
+    bool
+        True if there is a page.
+    """
+    reporter = _Reporter(client, monitor, token)
+    try:
+        install_page(client)
+        client.sync(reporter.start, callback_timeout=ANSWER)
+    except Exception as error:  # a batch does not need a page
+        reason = one_line(error) or type(error).__name__
+        say(escape_text(f"the dashboard has no page for the batch: {reason}"))
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(Exception):  # the scheduler may be lost
+            client.sync(reporter.stop, callback_timeout=ANSWER)
