@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from calbatch.cluster.batch.registering import RegisteredBatch
+from calbatch.cluster.display.exposure_details import describe_exposure
 from calbatch.cluster.display.monitor import MOST_FAILURES, BatchMonitor, describe_failed
-from calbatch.cluster.ledger import Ledger
+from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import Ledger, LedgerError, View
 from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.site import Site
 from calbatch.models.storage.location import Url
@@ -48,7 +52,11 @@ def make_monitor(registered: RegisteredBatch, ledger: Ledger, batch: int) -> Bat
 
 @contextmanager
 def publish(
-    site: Site, monitor: BatchMonitor, token: str, say: Callable[[str], None]
+    site: Site,
+    folder: BatchFolder,
+    monitor: BatchMonitor,
+    token: str,
+    say: Callable[[str], None],
 ) -> Iterator[str | None]:
     """Show a batch on the page of a site's dashboard, and yield the address to open.
 
@@ -56,8 +64,10 @@ def publish(
     ----------
     site : Site
         The site; without a dashboard, nothing is done.
+    folder : BatchFolder
+        The batch's files.
     monitor : BatchMonitor
-        The batch.
+        The batch's states and outcomes.
     token : str
         The token that paths and reasons need.
     say : callable
@@ -74,6 +84,13 @@ def publish(
         return
     from calbatch.cluster.sites.page.publisher import page_link, publish_batch
 
+    def describe(number: int) -> Mapping[str, Any]:
+        try:
+            with View(folder.state) as view:
+                return describe_exposure(view, folder.name, number)
+        except LedgerError as error:
+            return {"number": number, "reason": escape_text(str(error))}
+
     monitor.site = site.description
-    with publish_batch(site.client, monitor, token, say) as has_page:
+    with publish_batch(site.client, monitor, token, say, describe=describe) as has_page:
         yield page_link(link, token) if has_page else link

@@ -285,7 +285,7 @@ class _Session:
                 display.say(f"running on {site.description}")
             link = site.dashboard
             if self.monitor is not None:
-                page = publish(site, self.monitor, self.token, display.say)
+                page = publish(site, self.registered.folder, self.monitor, self.token, display.say)
                 link = stack.enter_context(page)
             if self.recorder is not None:
                 self.ledger.set_dashboard(self.recorder.batch, link)

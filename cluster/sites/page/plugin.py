@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import sys
 import time
 from collections import OrderedDict
@@ -23,6 +24,9 @@ NAME = "calbatch-page"
 
 TOKEN_HEADER = "X-Calbatch-Token"
 """Header of a request with the token. Unlike a URL, headers are logged by no server or proxy."""
+
+MOST_DETAILS = 20
+"""Number of exposures whose details a scheduler asks for, or keeps, at the same time."""
 
 MOST_BATCHES = 50
 """Number of batches that a scheduler remembers: those that were heard of last."""
@@ -47,6 +51,9 @@ class _Report(NamedTuple):
 class CalbatchPage(SchedulerPlugin):
     """Serves a page about batches at ``/calbatch``, and its data at ``/calbatch.json``.
 
+    The details of an exposure, at ``/calbatch-exposure.json``, come from the batch's driver: the
+    answer to its next report asks for them.
+
     Parameters
     ----------
     html : str
@@ -62,15 +69,19 @@ class CalbatchPage(SchedulerPlugin):
         self.html, self.policy = html, policy
         self.scheduler: Any = None
         self._reports: OrderedDict[str, _Report] = OrderedDict()
+        self._wanted: list[tuple[str, int]] = []
+        self._details: OrderedDict[tuple[str, int], Mapping[str, Any]] = OrderedDict()
 
     async def start(self, scheduler: Any) -> None:
         """Add the page to the web server of a scheduler, and accept reports."""
         self.scheduler = scheduler
         scheduler.handlers["calbatch_report"] = self.receive_report
+        scheduler.handlers["calbatch_details"] = self.receive_details
         # below any prefix that the scheduler was given
         routes = [
             (r"(?:/.*)?/calbatch", _PageHandler, {"page": self}),
             (r"(?:/.*)?/calbatch\.json", _DataHandler, {"page": self}),
+            (r"(?:/.*)?/calbatch-exposure\.json", _DetailsHandler, {"page": self}),
         ]
         application = web.Application(routes, log_function=lambda handler: None)
         scheduler.http_application.applications.insert(0, application)
@@ -87,8 +98,8 @@ class CalbatchPage(SchedulerPlugin):
 
     def receive_report(
         self, batch: str, public: Mapping[str, Any], private: Mapping[str, Any], digest: str
-    ) -> None:
-        """Replace the report of a batch.
+    ) -> list[int]:
+        """Replace the report of a batch; return the numbers of exposures to be described.
 
         Parameters
         ----------
@@ -103,6 +114,27 @@ class CalbatchPage(SchedulerPlugin):
         self._reports.move_to_end(batch)
         while len(self._reports) > MOST_BATCHES:
             self._reports.popitem(last=False)
+        return [number for name, number in self._wanted if name == batch]
+
+    def receive_details(self, batch: str, number: int, details: Mapping[str, Any]) -> None:
+        """Keep the details of an exposure until they are taken."""
+        self._details[batch, number] = details
+        self._wanted = [each for each in self._wanted if each != (batch, number)]
+        while len(self._details) > MOST_DETAILS:
+            self._details.popitem(last=False)
+
+    def take_details(self, batch: str, number: int) -> Mapping[str, Any] | None:
+        """Return the details of an exposure, once; None if they have to be waited for."""
+        details = self._details.pop((batch, number), None)
+        if details is None and (batch, number) not in self._wanted:
+            self._wanted = [*self._wanted, (batch, number)][-MOST_DETAILS:]
+        return details
+
+    def is_token(self, token: str, batch: str) -> bool:
+        """Return whether a text is the token of a batch."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        report = self._reports.get(batch)
+        return report is not None and hmac.compare_digest(digest, report.digest)
 
     def collect_data(self, token: str) -> dict[str, Any]:
         """Return the data of the page: all batches, and the scheduler's workers.
@@ -112,11 +144,10 @@ class CalbatchPage(SchedulerPlugin):
         token : str
             The token that a browser has sent; "" if none.
         """
-        digest = hashlib.sha256(token.encode()).hexdigest()
         batches, now = [], time.monotonic()
-        for report in reversed(self._reports.values()):
+        for batch, report in reversed(self._reports.items()):
             each = {**report.public, "age": now - report.received}
-            if hmac.compare_digest(digest, report.digest):
+            if self.is_token(token, batch):
                 each["private"] = report.private
             batches.append(each)
         return {"batches": batches, "workers": self._describe_workers()}
@@ -145,6 +176,16 @@ class _Handler(web.RequestHandler):
         for name, value in HEADERS.items():
             self.set_header(name, value)
 
+    def send_json(self, values: Mapping[str, Any]) -> None:
+        """Send values as JSON."""
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(json.dumps(values))
+
+    @property
+    def token(self) -> str:
+        """The token of the request."""
+        return str(self.request.headers.get(TOKEN_HEADER, ""))
+
 
 class _PageHandler(_Handler):
     """Sends the page."""
@@ -161,6 +202,17 @@ class _DataHandler(_Handler):
 
     def get(self) -> None:
         """Send the data that the request's token permits."""
-        token = self.request.headers.get(TOKEN_HEADER, "")
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(self.page.collect_data(token)))
+        self.send_json(self.page.collect_data(self.token))
+
+
+class _DetailsHandler(_Handler):
+    """Sends the details of an exposure as JSON, when they have arrived."""
+
+    def get(self) -> None:
+        """Send the details of the exposure ``number`` of ``batch``."""
+        batch, number = self.get_query_argument("batch"), self.get_query_argument("number")
+        if not self.page.is_token(self.token, batch):
+            raise web.HTTPError(403)
+        if re.fullmatch("[0-9]{1,9}", number) is None:
+            raise web.HTTPError(400)
+        self.send_json({"details": self.page.take_details(batch, int(number))})

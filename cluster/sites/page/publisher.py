@@ -7,14 +7,14 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
 import cloudpickle
 from distributed import SchedulerPlugin
-from tornado.ioloop import PeriodicCallback
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from calbatch.cluster.display.monitor import BatchMonitor, BatchSnapshot
 from calbatch.cluster.exposure.messages import escape_text
@@ -25,11 +25,14 @@ from calbatch.models.errors import one_line
 EVERY = 1.0
 """Seconds between reports, if anything has changed."""
 
-UNCHANGED_EVERY = 5.0
+UNCHANGED_EVERY = 2.0
 """Seconds between reports if nothing has changed."""
 
 ANSWER = 10.0
 """Seconds to wait for a scheduler to install the page, or to take the last report."""
+
+
+DetailsCallback = Callable[[int], Mapping[str, Any]]
 
 
 class _ByValue(SchedulerPlugin):
@@ -99,10 +102,14 @@ class _Reporter:
         The batch.
     token : str
         The token that paths and reasons need.
+    describe : callable
+        Returns the details of an exposure, in any thread.
     """
 
-    def __init__(self, client: Any, monitor: BatchMonitor, token: str) -> None:
-        self._client, self._monitor = client, monitor
+    def __init__(
+        self, client: Any, monitor: BatchMonitor, token: str, describe: DetailsCallback
+    ) -> None:
+        self._client, self._monitor, self._describe = client, monitor, describe
         self._digest = hashlib.sha256(token.encode()).hexdigest()
         self._sent = float("-inf")
         self._shown: Any = None
@@ -131,17 +138,26 @@ class _Reporter:
             self._shown, self._sent = visible, time.monotonic()
 
     async def _send(self, snapshot: BatchSnapshot) -> None:
-        await self._client.scheduler.calbatch_report(
-            batch=snapshot.batch,
+        scheduler, batch = self._client.scheduler, snapshot.batch
+        wanted = await scheduler.calbatch_report(
+            batch=batch,
             public=snapshot.public_part(),
             private=snapshot.private_part(),
             digest=self._digest,
         )
+        for number in wanted:
+            details = await IOLoop.current().run_in_executor(None, self._describe, number)
+            await scheduler.calbatch_details(batch=batch, number=number, details=details)
 
 
 @contextmanager
 def publish_batch(
-    client: Any, monitor: BatchMonitor, token: str, say: Callable[[str], None]
+    client: Any,
+    monitor: BatchMonitor,
+    token: str,
+    say: Callable[[str], None],
+    *,
+    describe: DetailsCallback,
 ) -> Iterator[bool]:
     """Install the page, and report a batch to it in the background.
 
@@ -155,13 +171,15 @@ def publish_batch(
         The token that paths and reasons need.
     say : callable
         Shows the reason why there is no page.
+    describe : callable
+        Returns the details of an exposure, in any thread.
 
     Yields
     ------
     bool
         True if there is a page.
     """
-    reporter = _Reporter(client, monitor, token)
+    reporter = _Reporter(client, monitor, token, describe)
     try:
         install_page(client)
         client.sync(reporter.start, callback_timeout=ANSWER)

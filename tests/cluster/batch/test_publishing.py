@@ -83,7 +83,7 @@ def test_a_batch_without_a_page(simulated, tmp_path, cluster):
 
 @contextmanager
 def publish_at(**site):
-    with publish(SimpleNamespace(**site), None, "t", print) as link:
+    with publish(SimpleNamespace(**site), None, None, "t", print) as link:
         yield link
 
 

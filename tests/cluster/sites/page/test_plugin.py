@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from support.pages_of_batches import digest_of
 
-from calbatch.cluster.sites.page.plugin import MOST_BATCHES, CalbatchPage
+from calbatch.cluster.sites.page.plugin import MOST_BATCHES, MOST_DETAILS, CalbatchPage
 
 
 def make_page(*workers):
@@ -15,7 +15,7 @@ def make_page(*workers):
 
 def receive(page, batch, token):
     private = {"output": f"/secret/{batch}"}
-    page.receive_report(batch, {"batch": batch}, private, digest_of(token))
+    return page.receive_report(batch, {"batch": batch}, private, digest_of(token))
 
 
 def test_private_values_need_the_token_of_their_batch():
@@ -34,6 +34,29 @@ def test_the_digest_of_a_token_is_no_token():
     (found,) = page.collect_data(digest_of("token"))["batches"]
     assert "private" not in found
     assert digest_of("token") not in str(found)
+
+
+def test_details_are_asked_of_the_driver_and_taken_once():
+    page = make_page()
+    receive(page, "a", "t")
+    assert page.take_details("a", 7) is None
+    assert page.take_details("a", 7) is None
+    assert page.take_details("b", 8) is None
+    assert receive(page, "a", "t") == [7]
+    page.receive_details("a", 7, {"path": "/in/7"})
+    assert receive(page, "a", "t") == []
+    assert page.take_details("a", 7) == {"path": "/in/7"}
+    assert page.take_details("a", 7) is None
+
+
+def test_few_details_are_wanted_or_kept_at_a_time():
+    page = make_page()
+    for number in range(MOST_DETAILS + 5):
+        page.take_details("a", number)
+        page.receive_details("b", number, {})
+    assert receive(page, "a", "t") == list(range(5, MOST_DETAILS + 5))
+    assert page.take_details("b", 0) is None
+    assert page.take_details("b", MOST_DETAILS + 4) == {}
 
 
 def test_a_report_replaces_the_one_before():

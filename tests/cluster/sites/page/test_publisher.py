@@ -1,8 +1,11 @@
 """The page of a real scheduler: its answers, what they reveal, and schedulers without calbatch."""
 
+import json
 import logging
 import re
 import sys
+import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -39,7 +42,11 @@ def get(url):
 
 
 def publish(client, monitor, said):
-    return publish_batch(client, monitor, TOKEN, said.append)
+    return publish_batch(client, monitor, TOKEN, said.append, describe=describe)
+
+
+def describe(number):
+    return {"number": number, "path": f"/data/{number}"}
 
 
 def test_the_page_has_its_own_code_only(client):
@@ -84,6 +91,42 @@ def test_changes_are_reported_and_the_end_is(client, monkeypatch):
         assert read_data(base_of(client))["batches"][0]["state"] == "running"
     monitor.set_state(1, "waiting")
     assert read_data(base_of(client))["batches"][0]["state"] == "stopped"
+
+
+def ask_details(client, number, token=TOKEN, batch=None):
+    """Return the page's answer to a request for the details of an exposure, and its status."""
+    name = batch or hostile_monitor().take_snapshot().batch
+    query = urllib.parse.urlencode({"batch": name, "number": number})
+    url = f"{base_of(client)}/calbatch-exposure.json?{query}"
+    request = urllib.request.Request(url, headers={"X-Calbatch-Token": token})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())["details"]
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def test_the_driver_describes_an_exposure_on_request(client, monkeypatch):
+    monkeypatch.setattr(publisher, "EVERY", 0.05)
+    monkeypatch.setattr(publisher, "UNCHANGED_EVERY", 0.0)
+    with publish(client, hostile_monitor(), []):
+        found = eventually(lambda: ask_details(client, 2)[1])
+    assert found == {"number": 2, "path": "/data/2"}
+
+
+@pytest.mark.parametrize(
+    ("request_of", "status"),
+    [
+        ({"number": 1, "token": ""}, 403),
+        ({"number": 1, "token": "t"}, 403),
+        ({"number": 1, "batch": "other"}, 403),
+        ({"number": "x"}, 400),
+        ({"number": "9" * 5000}, 400),
+    ],
+)
+def test_details_need_the_token_and_a_number(client, request_of, status):
+    with publish(client, hostile_monitor(), []):
+        assert ask_details(client, **request_of) == (status, None)
 
 
 def test_the_token_is_not_logged(client, caplog):
