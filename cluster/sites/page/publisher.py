@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -29,7 +30,10 @@ UNCHANGED_EVERY = 2.0
 """Seconds between reports if nothing has changed."""
 
 ANSWER = 10.0
-"""Seconds to wait for a scheduler to install the page, or to take the last report."""
+"""Seconds to wait for a scheduler to install the page."""
+
+LAST = 2.0
+"""Seconds to wait for a scheduler to take the last report."""
 
 
 DetailsCallback = Callable[[int], Mapping[str, Any]]
@@ -38,7 +42,7 @@ DetailsCallback = Callable[[int], Mapping[str, Any]]
 class _ByValue(SchedulerPlugin):
     """A plugin that is pickled with its module, which the scheduler may lack."""
 
-    def __init__(self, inner: SchedulerPlugin) -> None:
+    def __init__(self, inner: Any) -> None:
         self.name, self.idempotent = inner.name, inner.idempotent
         module = sys.modules[type(inner).__module__]
         cloudpickle.register_pickle_by_value(module)
@@ -114,6 +118,7 @@ class _Reporter:
         self._sent = float("-inf")
         self._shown: Any = None
         self._clock: PeriodicCallback | None = None
+        self._sending = asyncio.Lock()  # the last report must not overtake the one before
 
     async def start(self) -> None:
         """Report now, and from time to time."""
@@ -122,10 +127,11 @@ class _Reporter:
         self._clock.start()
 
     async def stop(self) -> None:
-        """Stop reporting, with a last report."""
+        """Stop reporting, with a last report if the scheduler is not lost."""
         if self._clock is not None:
             self._clock.stop()
-        await self._send(self._monitor.take_snapshot(running=False))
+        if self._client.status == "running":
+            await self._send(self._monitor.take_snapshot(running=False))
 
     async def send_if_due(self) -> None:
         """Send a report if anything has changed, or if the last one is old."""
@@ -139,12 +145,13 @@ class _Reporter:
 
     async def _send(self, snapshot: BatchSnapshot) -> None:
         scheduler, batch = self._client.scheduler, snapshot.batch
-        wanted = await scheduler.calbatch_report(
-            batch=batch,
-            public=snapshot.public_part(),
-            private=snapshot.private_part(),
-            digest=self._digest,
-        )
+        async with self._sending:
+            wanted = await scheduler.calbatch_report(
+                batch=batch,
+                public=snapshot.public_part(),
+                private=snapshot.private_part(),
+                digest=self._digest,
+            )
         for number in wanted:
             details = await IOLoop.current().run_in_executor(None, self._describe, number)
             await scheduler.calbatch_details(batch=batch, number=number, details=details)
@@ -192,4 +199,4 @@ def publish_batch(
         yield True
     finally:
         with suppress(Exception):  # the scheduler may be lost
-            client.sync(reporter.stop, callback_timeout=ANSWER)
+            client.sync(reporter.stop, callback_timeout=LAST)
