@@ -95,7 +95,7 @@ def install_page(client: Any) -> None:
     call_within(ANSWER, lambda: client.register_plugin(page))
 
 
-class _Reporter:
+class Reporter:
     """Sends reports of a batch to the page; runs in the client's event loop.
 
     Parameters
@@ -131,7 +131,7 @@ class _Reporter:
         if self._clock is not None:
             self._clock.stop()
         if self._client.status == "running":
-            await self._send(self._monitor.take_snapshot(running=False))
+            await self.send(self._monitor.take_snapshot(running=False))
 
     async def send_if_due(self) -> None:
         """Send a report if anything has changed, or if the last one is old."""
@@ -140,10 +140,11 @@ class _Reporter:
         if visible == self._shown and time.monotonic() - self._sent < UNCHANGED_EVERY:
             return
         with suppress(Exception):  # the driver itself notices that the scheduler is lost
-            await self._send(snapshot)
+            await self.send(snapshot)
             self._shown, self._sent = visible, time.monotonic()
 
-    async def _send(self, snapshot: BatchSnapshot) -> None:
+    async def send(self, snapshot: BatchSnapshot) -> None:
+        """Send a report, and the details of the exposures that the answer asks for."""
         scheduler, batch = self._client.scheduler, snapshot.batch
         async with self._sending:
             wanted = await scheduler.calbatch_report(
@@ -186,7 +187,7 @@ def publish_batch(
     bool
         True if there is a page.
     """
-    reporter = _Reporter(client, monitor, token, describe)
+    reporter = Reporter(client, monitor, token, describe)
     try:
         install_page(client)
         client.sync(reporter.start, callback_timeout=ANSWER)
