@@ -154,7 +154,7 @@ def read_status(folder: BatchFolder) -> Status:
         quarantined=counts.get("quarantined", 0),
         rate=rate,
         left=60 * open_ / rate if rate else None,
-        dashboard=row.dashboard,
+        dashboard=row.dashboard if state == "running" else "",
         updated=time.time(),
         workers=site.text if site else "",
         held=held,

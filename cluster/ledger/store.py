@@ -256,9 +256,9 @@ class Ledger(HistoryQueries, UnitQueries):
         )  # fmt: skip
         self.commit()
 
-    def set_dashboard(self, batch: int, address: str) -> None:
-        """Record the address of a batch's dashboard; empty if there is none."""
-        self._change("UPDATE batches SET dashboard = ? WHERE id = ?", address, batch)
+    def set_dashboard(self, batch: int, dashboard: str | None) -> None:
+        """Record the address of a batch's dashboard; it is shown while the batch runs."""
+        self._change("UPDATE batches SET dashboard = ? WHERE id = ?", dashboard or "", batch)
 
     def set_context(self, batch: int, context: str, reason: str) -> None:
         """Record the CRDS context of a batch and the reason for it."""

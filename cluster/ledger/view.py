@@ -138,6 +138,19 @@ class View(HistoryQueries, UnitQueries):
         query = f"SELECT * FROM exposures WHERE batch = ?{condition} ORDER BY number"
         yield from (self._decode_row(ExposureRow, row) for row in self._rows(query, batch, *states))
 
+    def exposure(self, batch: int, number: int) -> ExposureRow:
+        """Return one exposure of a batch.
+
+        Raises
+        ------
+        LedgerError
+            If there is no such exposure.
+        """
+        query = "SELECT * FROM exposures WHERE batch = ? AND number = ?"
+        for row in self._rows(query, batch, number):
+            return self._decode_row(ExposureRow, row)
+        raise LedgerError(f"{self.path}: batch {self.batch(batch).name} has no exposure {number}")
+
     def exposures_in_full(
         self, batch: int
     ) -> Iterator[tuple[ExposureRow, Mapping[str, Any], list[ProductRow]]]:
