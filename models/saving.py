@@ -12,7 +12,6 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models._list_output import asdf_places, build_list_hdus, field_prefix, list_items
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
 from calbatch.models.errors import FileError, ValidationError
@@ -25,6 +24,12 @@ from calbatch.models.fits.writer import (
     OutputTable,
     Product,
     Receipt,
+)
+from calbatch.models.lists._list_output import (
+    asdf_places,
+    build_list_hdus,
+    field_prefix,
+    list_items,
 )
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path

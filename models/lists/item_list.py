@@ -10,11 +10,11 @@ import difflib
 from collections.abc import Iterable, MutableSequence
 from typing import Any, overload
 
-from calbatch.models._list_items import UnreadItem
 from calbatch.models.arrays import ModelContent
 from calbatch.models.errors import ValidationError, format_count
 from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.headers import ASDF
+from calbatch.models.lists._list_items import UnreadItem
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import PRIMARY, ListSpec
 
