@@ -246,6 +246,8 @@ def build_writer(
         set_path(tree, path_, 0.0)  # reserves a card for the value computed from the tiles
     tree = validate_tree(model.schema, tree, str(path))
     _warn_of_unwritten(model.schema, tree, path)
+    for _, _, item in list_items(model):
+        _warn_of_unwritten(item.schema, item._content.tree, path)
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
