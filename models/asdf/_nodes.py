@@ -102,8 +102,8 @@ def _is_link(node: yaml.Node) -> bool:
     return source is not None and source.value.startswith("fits:")
 
 
-def move_blocks(tree: yaml.Node, offset: int, count: int) -> None:
-    """Renumber the binary blocks of a tree's arrays, whose file had ``count`` of them."""
+def number_blocks(tree: yaml.Node, offset: int, count: int) -> None:
+    """Number the binary blocks of a tree's arrays, of ``count``, from an offset on."""
     for node in remove_links(tree):
         source = _source(node)
         if source is not None and blocks_needed(node):
