@@ -102,8 +102,8 @@ def _is_link(node: yaml.Node) -> bool:
     return source is not None and source.value.startswith("fits:")
 
 
-def number_blocks(tree: yaml.Node, offset: int, count: int) -> None:
-    """Number the binary blocks of a tree's arrays, of ``count``, from an offset on."""
+def replace_block_numbers(tree: yaml.Node, offset: int, count: int) -> None:
+    """Replace the numbers of an array's binary block, of ``count`` in its file, with later ones."""
     for node in remove_links(tree):
         source = _source(node)
         if source is not None and blocks_needed(node):

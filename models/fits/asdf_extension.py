@@ -23,9 +23,9 @@ from calbatch.models.asdf._nodes import (
     NameTree,
     as_text,
     blocks_needed,
-    number_blocks,
     prune,
     remove_links,
+    replace_block_numbers,
     set_node,
 )
 from calbatch.models.asdf.asdf_blocks import split_blocks
@@ -289,7 +289,7 @@ def _add_items(content: bytes, items: Mapping[tuple[str, int], bytes]) -> bytes:
         own_text = _text_of(item)
         node: Any = compose_tree(own_text)
         own = _blocks(item, own_text)
-        number_blocks(node, len(blocks), len(own))
+        replace_block_numbers(node, len(blocks), len(own))
         blocks += own
         known = set_node(tree, name, yaml.SequenceNode("tag:yaml.org,2002:seq", []))
         known.value += [_empty() for _ in range(index + 1 - len(known.value))]
