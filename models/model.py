@@ -29,7 +29,7 @@ from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.summary import as_html, as_text
 
 if TYPE_CHECKING:
-    from calbatch.models.lists import ItemList
+    from calbatch.models.lists.item_list import ItemList
 
 _OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
 """Metadata that describe a single file and are never copied to another."""
@@ -179,7 +179,7 @@ class DataModel(MappedArrays):
         return Meta(self._content.tree, self.schema, name, check)
 
     def _items(self, name: str) -> ItemList:
-        from calbatch.models.lists import ItemList  # which imports this module
+        from calbatch.models.lists.item_list import ItemList  # which imports this module
 
         items = self._content.lists.setdefault(name, [])
         return ItemList(items, self.schema.lists[name], self._where)

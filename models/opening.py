@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from calbatch.models._list_items import find_items
 from calbatch.models._stored_fields import (
     UnreadField,
     check_field,
@@ -24,6 +23,7 @@ from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import CopyProvider
 from calbatch.models.fits.tables import cast_columns
+from calbatch.models.lists._list_items import find_items
 from calbatch.models.schema.spec import FieldSpec, Schema
 from calbatch.models.storage.location import Location
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from dask.base import compute
 
-from calbatch.models._list_output import asdf_places, build_list_hdus, field_prefix, list_items
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
 from calbatch.models.errors import FileError, ValidationError
@@ -25,6 +24,12 @@ from calbatch.models.fits.writer import (
     OutputTable,
     Product,
     Receipt,
+)
+from calbatch.models.lists._list_output import (
+    asdf_places,
+    build_list_hdus,
+    field_prefix,
+    list_items,
 )
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
@@ -241,6 +246,8 @@ def build_writer(
         set_path(tree, path_, 0.0)  # reserves a card for the value computed from the tiles
     tree = validate_tree(model.schema, tree, str(path))
     _warn_of_unwritten(model.schema, tree, path)
+    for _, _, item in list_items(model):
+        _warn_of_unwritten(item.schema, item._content.tree, path)
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)

@@ -71,7 +71,7 @@ def prune(mapping: yaml.MappingNode, names: NameTree) -> None:
     mapping.value = left
 
 
-def without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
+def remove_links(tree: yaml.Node) -> Iterator[yaml.Node]:
     """Remove links to HDUs, and yield each remaining node once."""
     seen = {id(tree)}
     pending = [tree]
@@ -102,9 +102,9 @@ def _is_link(node: yaml.Node) -> bool:
     return source is not None and source.value.startswith("fits:")
 
 
-def shift_blocks(tree: yaml.Node, offset: int, count: int) -> None:
-    """Renumber the binary blocks of a tree's arrays, whose file had ``count`` of them."""
-    for node in without_links(tree):
+def replace_block_numbers(tree: yaml.Node, offset: int, count: int) -> None:
+    """Replace the numbers of an array's binary block, of ``count`` in its file, with later ones."""
+    for node in remove_links(tree):
         source = _source(node)
         if source is not None and blocks_needed(node):
             source.value = str(int(source.value) % count + offset)

@@ -24,9 +24,9 @@ from calbatch.models.asdf._nodes import (
     as_text,
     blocks_needed,
     prune,
+    remove_links,
+    replace_block_numbers,
     set_node,
-    shift_blocks,
-    without_links,
 )
 from calbatch.models.asdf.asdf_blocks import split_blocks
 from calbatch.models.asdf.asdf_tree import compose_tree, find_tree_end, load_plain
@@ -265,7 +265,7 @@ def _names(schema: Schema) -> NameTree:
 
 def _rebuild(content: bytes, text: bytes, tree: yaml.MappingNode) -> bytes | None:
     """Return a file with what is left of its tree, and the blocks; None if nothing is left."""
-    nodes = list(without_links(tree))
+    nodes = list(remove_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
     needed = max(map(blocks_needed, nodes))
@@ -289,7 +289,7 @@ def _add_items(content: bytes, items: Mapping[tuple[str, int], bytes]) -> bytes:
         own_text = _text_of(item)
         node: Any = compose_tree(own_text)
         own = _blocks(item, own_text)
-        shift_blocks(node, len(blocks), len(own))
+        replace_block_numbers(node, len(blocks), len(own))
         blocks += own
         known = set_node(tree, name, yaml.SequenceNode("tag:yaml.org,2002:seq", []))
         known.value += [_empty() for _ in range(index + 1 - len(known.value))]

@@ -199,16 +199,16 @@ class Schema:
         self.lists[path] = ListSpec(path, title, Schema(items, self.files, f"{self.name}.{path}"))
 
     def _require_own_hdus(self) -> None:
-        """Raise an error if something else has its place in the extensions of a list's items."""
-        taken = {spec.hdu.upper() for spec in self.fields.values()}
+        """Raise an error if items are not in extensions of their own arrays and tables."""
+        taken = {PRIMARY, *(spec.hdu.upper() for spec in self.fields.values())}
         for name, spec in self.lists.items():
-            fault = next(iter(spec.item.hdus & {*taken, PRIMARY}), None)
-            if fault is not None:
+            own = {field.hdu.upper() for field in spec.item.fields.values()}
+            for hdu in sorted(spec.item.hdus - own | own & taken):
                 raise SchemaError(
-                    f"{self.source}: {name}: an item cannot be in {fault}, which is not its own: "
-                    "state a fits_hdu that only this list uses"
+                    f"{self.source}: {name}: an item cannot be in {hdu}: state the fits_hdu of an "
+                    "array or table of the item, which nothing else uses"
                 )
-            taken |= spec.item.hdus
+            taken |= own
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # Models are often sent to workers, which have calbatch's own schemas already.

@@ -10,11 +10,11 @@ import difflib
 from collections.abc import Iterable, MutableSequence
 from typing import Any, overload
 
-from calbatch.models._list_items import UnreadItem
 from calbatch.models.arrays import ModelContent
 from calbatch.models.errors import ValidationError, format_count
 from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.headers import ASDF
+from calbatch.models.lists._list_items import UnreadItem
 from calbatch.models.model import DataModel
 from calbatch.models.schema.spec import PRIMARY, ListSpec
 
@@ -126,8 +126,8 @@ class ItemList(MutableSequence[ListItem]):
             return value in self.names
         return any(entry is value for entry in self._entries)
 
-    def _own(self, model: Any) -> ListItem:
-        """Return a model as an item; the item itself if it is in the list already."""
+    def _copy_as_item(self, model: Any) -> ListItem:
+        """Return a copy of a model as an item."""
         if not isinstance(model, DataModel):
             raise TypeError(
                 f"{self._where}: the items of {self._spec.name} are models, not "
@@ -137,9 +137,9 @@ class ItemList(MutableSequence[ListItem]):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
-            self._entries[index] = [self._own(model) for model in value]
+            self._entries[index] = [self._copy_as_item(model) for model in value]
         else:
-            self._entries[index] = self._own(value)
+            self._entries[index] = self._copy_as_item(value)
 
     def __delitem__(self, index: int | slice) -> None:
         del self._entries[index]
@@ -154,7 +154,7 @@ class ItemList(MutableSequence[ListItem]):
         ValidationError
             If it does not fit the schema of the items.
         """
-        self._entries.insert(index, self._own(value))
+        self._entries.insert(index, self._copy_as_item(value))
 
     def add(self, model: DataModel | None = None, **values: Any) -> ListItem:
         """Append an item, and return it.
@@ -170,6 +170,8 @@ class ItemList(MutableSequence[ListItem]):
         ------
         ValidationError
             If the model or an array does not fit the schema of the items.
+        AttributeError
+            If the schema does not have a name.
         """
         item = ListItem.of_model(self._spec, model)
         for name, value in values.items():

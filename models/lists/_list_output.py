@@ -10,7 +10,7 @@ from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.cards import COMMENTARY, Card
 from calbatch.models.fits.headers import cards_from_meta
 from calbatch.models.fits.output_hdus import OutputImage, OutputTable
-from calbatch.models.lists import ListItem
+from calbatch.models.lists.item_list import ListItem
 from calbatch.models.model import DataModel
 from calbatch.models.schema.validate import validate_tree
 from calbatch.models.storage.location import Location

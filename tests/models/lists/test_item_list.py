@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 
 from calbatch.models import datamodels
-from calbatch.models._list_items import UnreadItem
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning
 from calbatch.models.fits.layout import read_layout
+from calbatch.models.lists._list_items import UnreadItem
 
 SHAPES = {"S200A1": (4, 6), "S200A2": (5, 6), "S400A1": (3, 8)}
 
