@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from calbatch.crds_client.cache.layout import Cache, is_mapping
 from calbatch.crds_client.errors import CrdsError, MappingError
 from calbatch.crds_client.fetching import file_lock, find_damage
 from calbatch.crds_client.rules.mapping import load_mapping
+from calbatch.models.threads import ThreadPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def verify(
         Truncated, altered and unknown files, in the order of names.
     """
     paths = [path for path in cached_files(cache) if names is None or path.name in names]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPool(workers) as pool:
         faults = pool.map(lambda path: _fault(cache, path, infos.get(path.name)), paths)
         return [fault for fault in faults if fault is not None]
 

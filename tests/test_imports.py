@@ -32,3 +32,8 @@ def test_two_modules_make_graphs():
 def test_one_module_calls_fsspec():
     users = {relative(p) for p in SOURCES for _, m in imports(p) if m.startswith("fsspec")}
     assert users == {"models/storage/stores.py"}
+
+
+def test_one_module_uses_pythons_pools_of_threads():
+    users = {relative(p) for p in SOURCES if "ThreadPoolExecutor" in p.read_text()}
+    assert users == {"models/threads.py"}, "use calbatch.models.threads.ThreadPool"

@@ -9,7 +9,6 @@ except charge migration.
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -34,6 +33,7 @@ from calbatch.calibrate.simulate.reference_parts import (
 )
 from calbatch.calibrate.simulate.spec import Noise
 from calbatch.calibrate.simulate.streams import stream
+from calbatch.models.threads import ThreadPool
 
 BAND = 64  # rows, so that the arrays of a band stay in the processor's cache
 MIRI_FIRST_DARK = 1.15  # dark current of MIRI's first integration relative to the later ones
@@ -124,7 +124,7 @@ def simulate_ramp(
         for start in range(0, readout.frame.nrows, height)
     ]
     rays, bursts, drifts = [], [], []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+    with ThreadPool(min(os.cpu_count() or 1, 4)) as pool:
         for integration in range(readout.nints):
             prepared = _prepare(readout, maps, light, noise, (*purpose, integration))
             rays.append(prepared.rays)

@@ -38,6 +38,7 @@ from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.upload_permits import Permit
+from calbatch.models.threads import ThreadPool
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.portable import pack, unpack
 
@@ -242,12 +243,6 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     memory : int
         Memory limit in bytes at which this process is killed; 0 for no limit.
     """
-    # Given by name, dask would import distributed to see whether a client is connected.
-    how = (
-        {"scheduler": get_in_threads, "num_workers": threads}
-        if threads
-        else {"scheduler": get_sync}
-    )
     clock = Stopwatch()
     remarks: list[str] = []
     requests, hits = reference_cache.count_requests()
@@ -256,7 +251,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
             graph, writers = prepare_job(job)
             try:
-                written = save_result(compute(graph, **how)[0])
+                written = save_result(_compute(graph, threads))
             finally:
                 for writer in writers:
                     writer.abort()
@@ -265,6 +260,18 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     outcome = success(job, written, clock, remarks, [peak_memory()])
     all_requests, all_hits = reference_cache.count_requests()
     return replace(outcome, cache_requests=all_requests - requests, cache_hits=all_hits - hits)
+
+
+def _compute(graph: Any, threads: int) -> Any:
+    """Compute a graph in this thread, or in a number of others."""
+    # Given by name, dask would import distributed to see whether a client is connected.
+    if not threads:
+        return compute(graph, scheduler=get_sync)[0]
+    pool = ThreadPool(threads, "calbatch-tiles")
+    try:
+        return compute(graph, scheduler=get_in_threads, pool=pool)[0]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupted batch waits for no tile
 
 
 def _replace_if_fenced(job: Job, error: Exception) -> Exception:

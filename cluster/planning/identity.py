@@ -13,7 +13,7 @@ import platform
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
@@ -23,6 +23,7 @@ from calbatch.calibrate.numerics import EARLIER_RELEASE, EARLIER_SOURCES, NUMERI
 from calbatch.calibrate.parameters import InputFile, Override
 from calbatch.calibrate.step import Step
 from calbatch.cluster.planning.checksum_memory import ChecksumMemory, FileState
+from calbatch.models.threads import ThreadPool
 
 _REPORTED = ("calbatch", "numpy", "numba", "dask", "distributed", "astropy")
 
@@ -150,7 +151,7 @@ class ReferenceChecksums:
         memory: ChecksumMemory | None = None,
     ) -> None:
         self._find, self._record, self._memory = find, record, memory
-        self._pool = ThreadPoolExecutor(1, "reference-sums")
+        self._pool = ThreadPool(1, "reference-sums")
         self._found: dict[str, Future[str]] = {}
         self._guard = threading.Lock()
 

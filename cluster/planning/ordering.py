@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from calbatch.cluster.planning.unit_graph import DraftUnit
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError, format_count
 from calbatch.models.storage.location import Location
+from calbatch.models.threads import ThreadPool
 
 READERS = 4
 """Number of files that are examined at the same time."""
@@ -135,7 +135,7 @@ def group_exposures(drafts: Sequence[DraftUnit], ordering: Ordering) -> list[lis
         header lacks a value: it may belong between any two of the others, of which the later would
         receive a wrong state.
     """
-    with ThreadPoolExecutor(READERS, "calbatch-ordering") as pool, collect_warnings([]):
+    with ThreadPool(READERS, "calbatch-ordering") as pool, collect_warnings([]):
         keys = list(pool.map(lambda draft: _read_keys(draft.path, ordering), drafts))
     groups: dict[Any, list[tuple[Any, int]]] = {}
     for number, key in enumerate(keys):

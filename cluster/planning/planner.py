@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -34,6 +33,7 @@ from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.storage.files import content_digest, current_version, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.stamps import FileVersion
+from calbatch.models.threads import ThreadPool
 
 READERS = 4
 """Number of files that are examined at the same time."""
@@ -117,7 +117,7 @@ class Planner:
         self._settings: dict[tuple[str, tuple[str, ...]], StepSettings] = {}
         self.resolution = Resolution()
         self._guard = threading.Lock()
-        self._pool = ThreadPoolExecutor(READERS, "calbatch-planning")
+        self._pool = ThreadPool(READERS, "calbatch-planning")
 
     def plan_blocks(
         self, inputs: Iterable[tuple[int, Location]]

@@ -1,0 +1,58 @@
+"""Pools of threads in processes that may be interrupted."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ThreadPool(ThreadPoolExecutor):
+    """A pool whose threads end even if an interrupt arrives while one of them is started.
+
+    An exception that a signal handler raises within `ThreadPoolExecutor.submit` can leave a thread
+    that the executor does not know. Nobody ends it, and the process waits for it for ever.
+    Functions are called in the context of their submission, as in dask's pools.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Schedule a call; interrupts that arrive meanwhile are handled after it."""
+        with defer_interrupts():
+            return super().submit(partial(copy_context().run, fn, *args, **kwargs))
+
+
+@contextmanager
+def defer_interrupts() -> Iterator[None]:
+    """Handle signals that arrive within this context at its end.
+
+    Other threads than the main one handle no signals: there, it has no effect.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        arrived.append(number)
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if callable(handler):  # neither the default action nor one that is not Python's
+                before[number] = handler
+                signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for received in arrived:
+            signal.raise_signal(received)

@@ -1,0 +1,78 @@
+"""Pools of threads in processes that are interrupted."""
+
+import signal
+import subprocess
+import sys
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from calbatch.models.threads import ThreadPool, defer_interrupts
+
+# The thread runs and has returned from its start when the interrupt arrives.
+PROGRAM = """
+import signal, threading
+from calbatch.models.threads import ThreadPool
+
+start = threading.Thread.start
+
+def start_and_interrupt(self):
+    start(self)
+    signal.raise_signal(signal.SIGINT)
+
+pool = ThreadPool(1)
+threading.Thread.start = start_and_interrupt
+try:
+    pool.submit(int)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_while_a_thread_is_started_leaves_no_thread_behind():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=240, check=True
+    )
+    assert done.stdout == "interrupted\n"
+
+
+def test_interrupts_are_deferred_to_the_end():
+    reached = []
+
+    def interrupt():
+        with defer_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert reached == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_default_actions_and_handlers_are_kept():
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    with defer_interrupts():
+        assert signal.getsignal(signal.SIGTERM) is before[signal.SIGTERM]
+    assert {n: signal.getsignal(n) for n in before} == before
+
+
+def test_in_other_threads_it_has_no_effect():
+    found = []
+
+    def look():
+        with defer_interrupts():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGINT)]
+
+
+def test_functions_are_called_in_the_context_of_their_submission():
+    variable = ContextVar("variable")
+    variable.set("ours")
+    with ThreadPool(1) as pool:
+        assert pool.submit(variable.get).result() == "ours"
