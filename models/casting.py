@@ -15,8 +15,9 @@ from calbatch.models.tiling.tile import Array
 
 def is_dask_array(value: Any) -> bool:
     """Return whether a value is a dask array, without the slow import of dask.array."""
-    module = sys.modules.get("dask.array")
-    return module is not None and isinstance(value, module.Array)
+    # another thread may be importing it, which has no class yet
+    kind = getattr(sys.modules.get("dask.array"), "Array", None)
+    return kind is not None and isinstance(value, kind)
 
 
 def check_dimensions(spec: FieldSpec, ndim: int, where: str) -> None:

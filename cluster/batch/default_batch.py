@@ -14,6 +14,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.folder import BatchFolder, find_batch, find_registered, state_of
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, LedgerError, View
+from calbatch.cluster.ledger.store import NAME
 from calbatch.models.errors import format_count
 
 ACTIVE = ("planned", "running")
@@ -47,8 +48,10 @@ def find_to_cancel(batch: str | None) -> BatchFolder:
     output = Path.cwd() if named is None else named.output
     here = _read_rows(output) if isinstance(output, Path) else []
     active = [row for row in here if batch_state(BatchFolder(output, row.name), row) in ACTIVE]
-    if len(active) == 1:
-        return BatchFolder(output, active[0].name)
+    if active:
+        return _find_only(
+            [BatchFolder(output, r.name) for r in active], ACTIVE, "cancel", "running"
+        )
     if named is not None:
         return named
     if here:
@@ -87,13 +90,14 @@ def _find_latest() -> list[BatchFolder]:
 
 
 def _read_rows(output: Path) -> list[BatchRow]:
-    """Return the batches of an output folder, oldest first; none if there is no readable ledger."""
+    """Return the batches of an output folder, oldest first; none if there is no ledger."""
+    state = state_of(output)
     try:
-        with View(state_of(output)) as view:
+        with View(state) as view:
             return view.batches()
-    except DamagedLedgerError:
-        raise
-    except LedgerError:
+    except LedgerError as error:
+        if isinstance(error.__cause__, PermissionError) or (state / NAME).exists():
+            raise
         return []
 
 

@@ -88,10 +88,9 @@ class ChecksumMemory:
             return known[1]
 
     def add(self, path: str, state: FileState, checksum: str) -> None:
-        """Remember the checksum of a file, unless the file has changed too recently to be sure."""
-        if state.is_settled():
-            with self._guard:
-                self._used[path] = state, checksum
+        """Remember the checksum of a file, whose state was settled before the file was read."""
+        with self._guard:
+            self._used[path] = state, checksum
 
     def save(self) -> None:
         """Write the checksums, the latest at the end; failing to do so has no effect."""

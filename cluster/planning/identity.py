@@ -181,9 +181,10 @@ class ReferenceChecksums:
     def _read(self, path: str) -> str:
         with Path(path).open("rb") as file:
             before = FileState.of(os.fstat(file.fileno()))
+            is_settled = before.is_settled()  # before reading, which may take long
             checksum = hashlib.file_digest(file, "sha1").hexdigest()
             unchanged = FileState.of(os.fstat(file.fileno())) == before
-        if self._memory and unchanged:
+        if self._memory and is_settled and unchanged:
             self._memory.add(path, before, checksum)
         return checksum
 

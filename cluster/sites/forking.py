@@ -8,6 +8,7 @@ no code of a user's script.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -41,10 +42,23 @@ def is_fork_safe() -> bool:
     """
     if not _is_allowed or sys.platform != "linux" or threading.active_count() > 1:
         return False
+    handlers = [reference() for reference in vars(logging)["_handlerList"]]
+    if any(map(_has_file, filter(None, handlers))):
+        return False  # a fork would not have the file
     try:
         return len(list(Path("/proc/self/task").iterdir())) == 1
     except OSError:  # without /proc, nobody knows
         return False
+
+
+def _has_file(handler: logging.Handler) -> bool:
+    """Return whether a handler writes to anything but this process's standard streams."""
+    if isinstance(handler, logging.NullHandler):
+        return False
+    try:
+        return int(handler.stream.fileno()) > sys.__stderr__.fileno()  # type: ignore[attr-defined, union-attr]
+    except (AttributeError, OSError, ValueError):  # a socket, or a stream without a descriptor
+        return not isinstance(handler, logging.StreamHandler)
 
 
 @contextmanager
@@ -72,21 +86,25 @@ def _fork(program: str, descriptors: Collection[int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
             stream.flush()
+    # The driver's handler would unwind the driver's own blocks in the new process.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     process = os.fork()
     if process == 0:
-        _become_server(program, descriptors)
+        _become_server(program, descriptors, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return process
 
 
-def _become_server(program: str, descriptors: Collection[int]) -> NoReturn:
+def _become_server(program: str, descriptors: Collection[int], mask: Collection[int]) -> NoReturn:
     """Make a forked process like a new one, run the fork server's program in it, and exit."""
     status = 1
     try:
         # Whatever else is open must not outlive the driver: its end of pipes, and locks of files.
-        _close_all_but({0, 1, 2, *descriptors})
+        _replace_all_but({0, 1, 2, *descriptors})
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for state in (forkserver._forkserver, resource_tracker._resource_tracker):
             state.__init__()  # type: ignore[misc]  # one of their locks is held
         _set_malloc_parameters()
@@ -100,11 +118,19 @@ def _become_server(program: str, descriptors: Collection[int]) -> NoReturn:
         os._exit(status)  # without the exit handlers of the driver
 
 
-def _close_all_but(kept: Collection[int]) -> None:
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - closes its own descriptor
-        if int(name) not in kept:
+def _replace_all_but(kept: Collection[int]) -> None:
+    """Replace open files by the null device.
+
+    Their numbers stay taken: objects of the driver that still own them, such as handlers of logs,
+    must not write to files that are opened later.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - includes the descriptor of the list
+        if int(name) not in {null, *kept}:
             with suppress(OSError):
-                os.close(int(name))
+                os.fstat(int(name))  # the list itself is closed by now
+                os.dup2(null, int(name), inheritable=False)
+    os.close(null)
 
 
 def _set_malloc_parameters() -> None:

@@ -37,6 +37,15 @@ def test_an_interrupt_while_a_thread_is_started_leaves_no_thread_behind():
     assert done.stdout == "interrupted\n"
 
 
+@pytest.fixture
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, whatever runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_are_deferred_to_the_end():
     reached = []
 

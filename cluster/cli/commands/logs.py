@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from rich.text import Text
@@ -16,7 +15,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch, find_registered
-from calbatch.cluster.ledger import BatchRow, ExposureRow, LedgerError, View
+from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, ExposureRow, LedgerError, View
 from calbatch.models.errors import format_count
 
 SHOWN = 10
@@ -84,9 +83,13 @@ def _find_batch_or_exposure(name: str | None) -> tuple[BatchFolder, str | None]:
 
 def _is_in(folder: BatchFolder, wanted: str) -> bool:
     """Return whether the name of one of a batch's exposures is or contains a text."""
-    with suppress(LedgerError), View(folder.state) as view:
-        return bool(_match(view, view.batch(folder.name), wanted))
-    return False
+    try:
+        with View(folder.state) as view:
+            return bool(_match(view, view.batch(folder.name), wanted))
+    except DamagedLedgerError:
+        raise
+    except LedgerError:  # pruned
+        return False
 
 
 def _of_batch(folder: BatchFolder) -> Callable[[], Iterator[str]]:

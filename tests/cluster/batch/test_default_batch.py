@@ -1,6 +1,8 @@
 """The batches that `calbatch cancel` and `calbatch resume` change if they are given no name."""
 
+import contextlib
 import os
+import sqlite3
 
 import pytest
 from support.batches import calbatch
@@ -57,6 +59,30 @@ def test_the_working_folders_batch_is_meant_whatever_runs_elsewhere(tmp_path, mo
     monkeypatch.chdir(tmp_path / "a")
     assert calbatch("cancel").status == 0
     assert read_stop_request(here.control) is StopRequest.DRAIN
+    assert read_stop_request(other.control) is None
+
+
+def test_of_several_active_batches_of_a_folder_none_is_chosen(tmp_path, monkeypatch):
+    first = running(tmp_path / "a")
+    record_batch(tmp_path / "a", [{}], "planned")
+    monkeypatch.chdir(tmp_path / "a")
+    for arguments in ([], [tmp_path / "a"]):
+        said = calbatch("cancel", *arguments)
+        assert said.status == 2
+        assert "2 batches are running; name one:" in said.err
+    assert read_stop_request(first.control) is None
+
+
+@pytest.mark.parametrize("command", ["cancel", "resume"])
+def test_beside_a_ledger_of_a_later_version_no_other_batch_is_meant(tmp_path, monkeypatch, command):
+    here = record_batch(tmp_path / "a", [{}], "interrupted")
+    with contextlib.closing(sqlite3.connect(here.state / NAME)) as ledger:
+        ledger.execute("PRAGMA user_version = 99")
+    other = running(tmp_path / "b")
+    monkeypatch.chdir(tmp_path / "a")
+    said = calbatch(command)
+    assert said.status == 2
+    assert "use a later version of calbatch" in said.err
     assert read_stop_request(other.control) is None
 
 

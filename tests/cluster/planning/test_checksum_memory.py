@@ -99,6 +99,19 @@ def test_a_file_that_has_just_changed_is_not_remembered(memory, reference, monke
     assert not memory.file.exists()
 
 
+def test_a_file_that_settles_while_it_is_read_is_not_remembered(memory, reference, monkeypatch):
+    monkeypatch.setattr(checksum_memory, "_SETTLED", 10**12)
+    digest = hashlib.file_digest
+
+    def digest_slowly(*arguments):
+        monkeypatch.setattr(checksum_memory, "_SETTLED", -(10**9))
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", digest_slowly)
+    run_batch(memory, reference)
+    assert not memory.file.exists()
+
+
 @pytest.mark.parametrize(
     "damage",
     [

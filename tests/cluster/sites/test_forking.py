@@ -83,6 +83,43 @@ def test_the_server_holds_no_file_of_the_driver(forked):
     assert str(forked["held"]) not in forked["open"]
 
 
+def test_what_the_driver_left_open_writes_nowhere(tmp_path):
+    product = tmp_path / "product"
+    code = (
+        "import os, sys\n"
+        "from multiprocessing import forkserver, get_context\n"
+        "from calbatch.cluster.sites import forking\n"
+        "stale = open(sys.argv[1], 'w')\n"  # as a worker's copy of it remains
+        "forking.allow_forking()\n"
+        "with forking.fork_server_here():\n"
+        "    forkserver.ensure_running()\n"
+        "code = f'import os; os.write(os.open({sys.argv[2]!r}, 65, 0o600), bytes(3)); '\\\n"
+        "    f'os.write({stale.fileno()}, bytes(9))'\n"
+        "with get_context('forkserver').Pool(1) as pool:\n"
+        "    pool.apply(exec, (code,))\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "stale", product]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert product.read_bytes() == bytes(3)
+    assert (tmp_path / "stale").read_bytes() == b""
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_a_process_that_logs_to_a_file_is_not_forked(tmp_path, to_file):
+    code = (
+        "import logging, sys\n"
+        "from calbatch.cluster.sites import forking\n"
+        "forking.allow_forking()\n"
+        "logging.getLogger('x').addHandler(logging.NullHandler())\n"
+        "logging.basicConfig(filename=sys.argv[1] or None)\n"
+        "print(forking.is_fork_safe())\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "log" if to_file else ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{not to_file}\n"
+
+
 def test_signals_have_their_default_effect_in_the_server(forked):
     assert forked["caught"] == []
 
