@@ -23,7 +23,7 @@ from distributed import Client
 
 from calbatch.cluster.display.monitor import STATE_LETTERS, BatchMonitor
 from calbatch.cluster.exposure.outcome import Outcome
-from calbatch.cluster.sites.page import publisher
+from calbatch.cluster.sites.page.reporter import Reporter, install_page
 
 TOKEN = "token"
 
@@ -74,7 +74,7 @@ def make_batches(count: int) -> Iterator[tuple[str, list[str]]]:
     yield "in no order", random.Random(1).choices(list(STATE_LETTERS), k=count)
 
 
-async def send_reports(reporter: publisher.Reporter, monitor: BatchMonitor, count: int) -> None:
+async def send_reports(reporter: Reporter, monitor: BatchMonitor, count: int) -> None:
     """Send reports one after another, each with a new snapshot."""
     for _ in range(count):
         await reporter.send(monitor.take_snapshot())
@@ -90,12 +90,12 @@ def main() -> None:
     arguments = parse_arguments()
     count = arguments.reports
     with run_scheduler() as (client, scheduler):
-        publisher.install_page(client)
+        install_page(client)
         page = f"http://127.0.0.1:{client.scheduler_info()['services']['dashboard']}/calbatch.json"
         request = urllib.request.Request(page, headers={"X-Calbatch-Token": TOKEN})
         for name, states in make_batches(arguments.exposures):
             monitor = make_monitor(states)
-            how = (publisher.Reporter(client, monitor, TOKEN, dict), monitor, count)
+            how = (Reporter(client, monitor, TOKEN, dict), monitor, count)
             client.sync(send_reports, *how)  # imports, connections
             own, before = time.process_time(), cpu(scheduler)
             client.sync(send_reports, *how)

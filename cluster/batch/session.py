@@ -15,7 +15,7 @@ from calbatch.calibrate import warm
 from calbatch.cluster.batch.leftovers import end_abandoned_batches, living_batches, remove_leftovers
 from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.manifest import write_manifest
-from calbatch.cluster.batch.publishing import make_monitor, publish
+from calbatch.cluster.batch.page_reports import make_monitor, show_on_page
 from calbatch.cluster.batch.registering import RegisteredBatch, abandon_batch
 from calbatch.cluster.batch.report import describe_unrecorded
 from calbatch.cluster.batch.result import Ending, Result
@@ -285,7 +285,9 @@ class _Session:
                 display.say(f"running on {site.description}")
             link = site.dashboard
             if self.monitor is not None:
-                page = publish(site, self.registered.folder, self.monitor, self.token, display.say)
+                page = show_on_page(
+                    site, self.registered.folder, self.monitor, self.token, display.say
+                )
                 link = stack.enter_context(page)
             self.ledger.set_dashboard(batch, link)
             display.show_dashboard(link)

@@ -8,7 +8,7 @@ import pytest
 from distributed import Client, LocalCluster
 from support.pages_of_batches import SCRIPT, hostile_monitor
 
-from calbatch.cluster.sites.page.publisher import publish_batch
+from calbatch.cluster.sites.page.reporter import report_batch
 
 pytestmark = pytest.mark.ci
 
@@ -37,7 +37,7 @@ def base():
     with (
         LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE) as cluster,
         Client(cluster, set_as_default=False) as client,
-        publish_batch(client, hostile_monitor(TOTAL), "token", print, describe=lambda number: {}),
+        report_batch(client, hostile_monitor(TOTAL), "token", print, describe=lambda number: {}),
     ):
         yield cluster.dashboard_link.removesuffix("/status")
 

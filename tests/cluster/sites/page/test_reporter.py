@@ -15,8 +15,8 @@ from support.pages_of_batches import SCRIPT, hostile_monitor, read_data
 from support.services import end_process, start_process
 from support.waiting import eventually
 
-from calbatch.cluster.sites.page import publisher
-from calbatch.cluster.sites.page.publisher import load_page, page_link, publish_batch
+from calbatch.cluster.sites.page import reporter
+from calbatch.cluster.sites.page.reporter import load_page, page_link, report_batch
 
 TOKEN = "a-secret-token"
 HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
@@ -41,8 +41,8 @@ def get(url):
         return answer.headers, answer.read().decode()
 
 
-def publish(client, monitor, said):
-    return publish_batch(client, monitor, TOKEN, said.append, describe=describe)
+def report(client, monitor, said):
+    return report_batch(client, monitor, TOKEN, said.append, describe=describe)
 
 
 def describe(number):
@@ -50,7 +50,7 @@ def describe(number):
 
 
 def test_the_page_has_its_own_code_only(client):
-    with publish(client, hostile_monitor(), []) as has_page:
+    with report(client, hostile_monitor(), []) as has_page:
         headers, html = get(f"{base_of(client)}/calbatch")
     assert has_page
     assert headers["Content-Type"] == "text/html; charset=utf-8"
@@ -63,7 +63,7 @@ def test_the_page_has_its_own_code_only(client):
 
 
 def test_without_the_token_there_are_states_and_numbers_only(client):
-    with publish(client, hostile_monitor(), []):
+    with report(client, hostile_monitor(), []):
         (found,) = read_data(base_of(client))["batches"]
         (wrong,) = read_data(base_of(client), f"{TOKEN}x")["batches"]
     for each in (found, wrong):
@@ -73,7 +73,7 @@ def test_without_the_token_there_are_states_and_numbers_only(client):
 
 
 def test_with_the_token_there_are_paths_and_reasons(client):
-    with publish(client, hostile_monitor(), []):
+    with report(client, hostile_monitor(), []):
         data = read_data(base_of(client), TOKEN)
     (failed,) = data["batches"][0]["private"]["failures"]
     assert failed["path"].startswith(f"/data/{SCRIPT}\\x1b[31mxxx")
@@ -83,9 +83,9 @@ def test_with_the_token_there_are_paths_and_reasons(client):
 
 
 def test_changes_are_reported_and_the_end_is(client, monkeypatch):
-    monkeypatch.setattr(publisher, "EVERY", 0.05)
+    monkeypatch.setattr(reporter, "EVERY", 0.05)
     monitor = hostile_monitor()
-    with publish(client, monitor, []):
+    with report(client, monitor, []):
         monitor.set_state(1, "running")
         eventually(lambda: read_data(base_of(client))["batches"][0]["grid"] == "frw")
         assert read_data(base_of(client))["batches"][0]["state"] == "running"
@@ -107,9 +107,9 @@ def ask_details(client, number, token=TOKEN, batch=None):
 
 
 def test_the_driver_describes_an_exposure_on_request(client, monkeypatch):
-    monkeypatch.setattr(publisher, "EVERY", 0.05)
-    monkeypatch.setattr(publisher, "UNCHANGED_EVERY", 0.0)
-    with publish(client, hostile_monitor(), []):
+    monkeypatch.setattr(reporter, "EVERY", 0.05)
+    monkeypatch.setattr(reporter, "UNCHANGED_EVERY", 0.0)
+    with report(client, hostile_monitor(), []):
         found = eventually(lambda: ask_details(client, 2)[1])
     assert found == {"number": 2, "path": "/data/2"}
 
@@ -125,24 +125,24 @@ def test_the_driver_describes_an_exposure_on_request(client, monkeypatch):
     ],
 )
 def test_details_need_the_token_and_a_number(client, request_of, status):
-    with publish(client, hostile_monitor(), []):
+    with report(client, hostile_monitor(), []):
         assert ask_details(client, **request_of) == (status, None)
 
 
 def test_the_token_is_not_logged(client, caplog):
-    with caplog.at_level(logging.DEBUG), publish(client, hostile_monitor(), []):
+    with caplog.at_level(logging.DEBUG), report(client, hostile_monitor(), []):
         assert read_data(base_of(client), TOKEN)["batches"][0]["private"]
     assert TOKEN not in caplog.text
 
 
 def test_dasks_own_pages_link_to_the_page(client):
-    with publish(client, hostile_monitor(), []):
+    with report(client, hostile_monitor(), []):
         _, html = get(f"{base_of(client)}/status")
     assert 'href="calbatch"' in html
 
 
 def test_the_page_is_below_the_prefix_of_a_dashboard(client):
-    with publish(client, hostile_monitor(), []):
+    with report(client, hostile_monitor(), []):
         assert read_data(f"{base_of(client)}/some/prefix")["batches"]
 
 
@@ -165,7 +165,7 @@ def test_a_scheduler_without_calbatch_has_the_page(tmp_path):
             address, said = f"tcp://127.0.0.1:{port}", []
             with (
                 Client(address, timeout="120s", set_as_default=False) as client,
-                publish(client, hostile_monitor(), said) as has_page,
+                report(client, hostile_monitor(), said) as has_page,
             ):
                 assert (has_page, said) == (True, [])
                 data = read_data(f"http://127.0.0.1:{dashboard}", TOKEN)
@@ -180,7 +180,7 @@ def test_a_scheduler_that_refuses_the_page_leaves_the_batch_alone(client, monkey
 
     monkeypatch.setattr(client, "register_plugin", refuse)
     said = []
-    with publish(client, hostile_monitor(), said) as has_page:
+    with report(client, hostile_monitor(), said) as has_page:
         assert not has_page
     assert said == ["the dashboard has no page for the batch: no pickles here"]
 

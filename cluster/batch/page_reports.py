@@ -51,7 +51,7 @@ def make_monitor(registered: RegisteredBatch, ledger: Ledger, batch: int) -> Bat
 
 
 @contextmanager
-def publish(
+def show_on_page(
     site: Site,
     folder: BatchFolder,
     monitor: BatchMonitor,
@@ -82,7 +82,7 @@ def publish(
     if not link or not isinstance(site, DaskSite):
         yield link
         return
-    from calbatch.cluster.sites.page.publisher import page_link, publish_batch
+    from calbatch.cluster.sites.page.reporter import page_link, report_batch
 
     def describe(number: int) -> Mapping[str, Any]:
         try:
@@ -92,5 +92,5 @@ def publish(
             return {"number": number, "reason": escape_text(str(error))}
 
     monitor.site = site.description
-    with publish_batch(site.client, monitor, token, say, describe=describe) as has_page:
+    with report_batch(site.client, monitor, token, say, describe=describe) as has_page:
         yield page_link(link, token) if has_page else link

@@ -11,7 +11,7 @@ from support.batches import DATE, quiet_console
 from support.pages_of_batches import read_data
 
 from calbatch.cluster import run
-from calbatch.cluster.batch.publishing import publish
+from calbatch.cluster.batch.page_reports import show_on_page
 from calbatch.cluster.cli.commands.status import read_status
 from calbatch.cluster.ledger import View
 
@@ -83,12 +83,12 @@ def test_a_batch_without_a_page(simulated, tmp_path, cluster):
 
 
 @contextmanager
-def publish_at(**site):
-    with publish(SimpleNamespace(**site), None, None, "t", print) as link:
+def show_at(**site):
+    with show_on_page(SimpleNamespace(**site), None, None, "t", print) as link:
         yield link
 
 
 @pytest.mark.parametrize("dashboard", [None, "http://127.0.0.1:1/status"])
 def test_a_site_of_another_kind_has_its_own_dashboard(dashboard):
-    with publish_at(dashboard=dashboard) as link:
+    with show_at(dashboard=dashboard) as link:
         assert link == dashboard

@@ -159,7 +159,7 @@ class Reporter:
 
 
 @contextmanager
-def publish_batch(
+def report_batch(
     client: Any,
     monitor: BatchMonitor,
     token: str,
