@@ -24,19 +24,19 @@ from calbatch.cluster.batch.arguments import (
     accept_in_constructor,
     insert_fields,
 )
-from calbatch.cluster.batch.batch_status import (
-    Status,
-    describe_exposure,
-    read_status,
-    watch_batch,
-)
 from calbatch.cluster.batch.default_batch import ACTIVE
 from calbatch.cluster.batch.launching import launch
 from calbatch.cluster.batch.liveness import batch_state
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import begin_batch, resume_batch
 from calbatch.cluster.batch.result import Result, read_result
-from calbatch.cluster.batch.status_html import status_as_html
+from calbatch.cluster.batch.status.batch_status import (
+    Status,
+    describe_exposure,
+    read_status,
+    watch_batch,
+)
+from calbatch.cluster.batch.status.status_html import status_as_html
 from calbatch.cluster.batch.stopping import stop_driver
 from calbatch.cluster.display.live_html import (
     LiveDisplay,

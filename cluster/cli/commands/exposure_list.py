@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from calbatch.cluster.batch.batch_status import describe_exposure, short_reason
+from calbatch.cluster.batch.status.batch_status import describe_exposure, short_reason
 from calbatch.cluster.display.plain_lines import print_json_lines, print_lines
 from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.exposure.messages import escape_text

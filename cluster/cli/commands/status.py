@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from calbatch.cluster.batch.batch_status import (
+from calbatch.cluster.batch.status.batch_status import (
     Status,
     describe,
     follow,

@@ -11,8 +11,8 @@ from support.batches import calbatch
 from support.recorded import record_batch
 from support.waiting import now
 
-from calbatch.cluster.batch import batch_status as module
 from calbatch.cluster.batch.liveness import record_driver
+from calbatch.cluster.batch.status import batch_status as module
 from calbatch.cluster.cli.commands.status import status
 from calbatch.cluster.ledger import Ledger
 

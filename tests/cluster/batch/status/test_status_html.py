@@ -3,8 +3,8 @@
 import pytest
 from support.html_text import read_html
 
-from calbatch.cluster.batch.batch_status import Failure, Status
-from calbatch.cluster.batch.status_html import status_as_html
+from calbatch.cluster.batch.status.batch_status import Failure, Status
+from calbatch.cluster.batch.status.status_html import status_as_html
 
 STATUS = {
     "batch": "b", "state": "running", "reason": "", "pipeline": "jump", "output": "/out",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calbatch.cluster.batch.batch_status import Status
+from calbatch.cluster.batch.status.batch_status import Status
 from calbatch.models.errors import format_count
 from calbatch.models.markup import (
     Markup,

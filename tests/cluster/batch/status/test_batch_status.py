@@ -6,9 +6,9 @@ import pytest
 from support.recorded import record_batch
 from support.waiting import now
 
-from calbatch.cluster.batch import batch_status as module
-from calbatch.cluster.batch.batch_status import Status, read_status
 from calbatch.cluster.batch.liveness import record_driver
+from calbatch.cluster.batch.status import batch_status as module
+from calbatch.cluster.batch.status.batch_status import Status, read_status
 from calbatch.cluster.ledger import Ledger
 
 STATES = ["done", "done", "done", "kept", "failed", "quarantined", "running", "retrying", "waiting"]
