@@ -201,7 +201,7 @@ class LazyArrays:
         if name.startswith("_") or name == "schema":  # pickle asks before it is set
             raise AttributeError(name)
         content = self._content
-        if name in self.schema.keywords:
+        if name in self.schema.keywords and "." not in name:
             return content.tree.get(name)
         if name in self.schema.lists:
             return self._items(name)

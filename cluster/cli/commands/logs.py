@@ -163,7 +163,7 @@ def _find_exposure(
     count = format_count(len(matches), "exposure")
     raise RequestError(
         "\n  ".join(
-            [f"{batch.name}: {escape_text(wanted)} is in the names of {count}; say more:", *lines]
+            [f"{batch.name}: {escape_text(wanted)} matches {count}; be more specific:", *lines]
         )
     )
 

@@ -79,7 +79,7 @@ def test_an_exposure_is_found_by_its_name(failed, capsys, wanted):
     [
         ("7", "7: no such exposure"),
         ("x", "x: no such exposure"),
-        ("uncal", "uncal is in the names of 2 exposures"),
+        ("uncal", "uncal matches 2 exposures"),
     ],
 )
 def test_other_exposures_are_errors(failed, wanted, message):
