@@ -23,6 +23,7 @@ from typing import IO, Any
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.models.model import DataModel
 from calbatch.models.saving import save
+from calbatch.models.temporary import open_process_folder
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,9 @@ class Command:
                 f"{name}: command {self.text!r}: no model for {{{beyond[0]}}}: the step has "
                 f"{len(models)} model(s)"
             )
-        with tempfile.TemporaryDirectory(prefix="calbatch-hook-") as folder:
+        with open_process_folder("hooks") as folder:
             # Names are independent of the exposure: no header can choose a program's arguments.
-            paths = {number: Path(folder, f"model{number}.fits") for number in numbers}
+            paths = {number: folder / f"model{number}.fits" for number in numbers}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
             self._run(["".join(_fill(word, paths)) for word in self.words], name)

@@ -102,13 +102,13 @@ def test_a_folder_whose_process_lives_stays(monkeypatch, temporary):
     second.wait()
 
 
-def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
+def test_folders_of_killed_processes_go_with_a_batch_that_needs_none(
     simulated, tmp_path, monkeypatch, temporary
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     left = []
-    for kind in ("sockets", "workers"):
+    for kind in ("sockets", "workers", "hooks"):
         made = subprocess.run(
             [sys.executable, "-c", OWN.replace("test", kind)],
             input="\n", capture_output=True, text=True, check=True,
