@@ -48,7 +48,7 @@ def test_a_required_array_must_be_there(tmp_path):
 )
 def test_an_array_of_another_shape_than_the_one_it_describes_is_not_saved(tmp_path, model, name):
     """The file could not be opened, or would be opened without the array."""
-    found = (1,) * model.schema.fields[name].ndim
+    found = (1,) * (model.schema.fields[name].ndim or len(model.shape))
     setattr(model, name, np.ones(found, "u1"))
     with pytest.raises(ValidationError) as caught:
         model.save(tmp_path / "s.fits")
