@@ -156,6 +156,7 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     if job.product:
         step.output_file = job.product
     step.members = open_members(job)
+    step.staging = job.staging if isinstance(job.staging, Path) else None
     step.run_lazily(datamodels.open(job.path))
     results = step.products()
     if job.inputs:
