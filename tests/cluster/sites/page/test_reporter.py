@@ -161,7 +161,8 @@ def test_a_scheduler_without_calbatch_has_the_page(tmp_path):
     port, dashboard = free_ports(2)
     program = (sys.executable, "-c", WITHOUT_CALBATCH)
     where = ("--host", "127.0.0.1", "--port", port)
-    at = ("--dashboard-address", f"127.0.0.1:{dashboard}")
+    # the web server without dask's own pages, whose libraries take long to import
+    at = ("--dashboard-address", f"127.0.0.1:{dashboard}", "--no-dashboard")
     with (tmp_path / "log").open("w") as log:
         process = start_process(*program, *where, *at, log=log, cwd=tmp_path)
         try:
