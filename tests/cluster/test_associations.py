@@ -9,7 +9,7 @@ from astropy.io import fits
 from support.batches import DATE, calbatch, checksums
 from support.toys import registered_toys, write_association
 
-from calbatch.cluster.ledger import View
+from calbatch.cluster.ledger import Ledger, View
 
 HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
 
@@ -92,6 +92,36 @@ def test_another_context_with_the_same_references_changes_no_unit(raw):
     shown = calbatch("recalibrate", raw.parent / "out", *how)
     assert shown.status == 0
     assert "0 of 6 exposures with other references in jwst_0001.pmap" in shown.err
+
+
+def test_another_reference_of_a_background_repeats_what_used_it(raw):
+    chain = "biased,toy2,toy3"
+    assert run(raw, chain=chain).status == 0
+    (raw / "d_uncal.fits").write_text("arrived later, and is not in the batch")
+    state = raw.parent / "out" / ".calbatch"
+    with View(state) as view:
+        (batch,) = view.batches()
+        row = next(r for r in view.exposures(batch.id) if r.path.endswith("c_uncal.fits"))
+        references = view.references(row.id)
+    with Ledger(state) as ledger:  # as if c had been calibrated with an older one
+        [_, digest] = references["superbias"]
+        ledger.add_body("other", references | {"superbias": ["/old/superbias_0.fits", digest]})
+        ledger.update_exposure(batch.id, row.number, refs="other", identity="older")
+    done = calbatch("recalibrate", batch.name, "--context", batch.context)
+    assert done.status == 0, done.err
+    assert "c_uncal.fits: superbias superbias_0.fits -> " in done.err
+    assert "1 of 6 exposures with other references" in done.err
+    redone, kept = [("Biased", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")], states(raw)
+    assert {key for key, state in kept.items() if state == "done"} == {*redone}
+    assert {key for key, state in kept.items() if state == "kept"} == {
+        ("Biased", "a_uncal.fits"), ("Biased", "b_uncal.fits"), ("Toy2", "b_rate.fits"),
+    }  # fmt: skip
+
+
+def test_all_units_are_repeated_on_request(raw):
+    assert run(raw).status == 0
+    assert run(raw, "--force").status == 0
+    assert states(raw) == dict.fromkeys(UNITS, "done")
 
 
 def test_a_changed_background_repeats_what_used_it(raw):
