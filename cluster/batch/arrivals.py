@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from contextlib import suppress
@@ -56,6 +57,8 @@ class Arrivals:
         The complete files as keys, in the order in which they arrived.
     changed : set of Path
         Those that are new, or have changed; whoever uses them removes them.
+    arriving : float
+        When a file was last seen that was not complete, by `time.monotonic`.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Arrivals:
         self.recursive = recursive
         self.complete: dict[Path, None] = {}
         self.changed: set[Path] = set()
+        self.arriving = -math.inf
         self._listed: set[Path] = set()
         self._members: set[Path] = set()
         self._seen: dict[Path, tuple[_Stamp, float]] = {}
@@ -82,6 +86,8 @@ class Arrivals:
             del self.complete[path]
         for path in sorted(candidates, key=natural_key):
             self._look_at(path, now)
+        if not self.complete.keys() >= self._listed:
+            self.arriving = now
         return bool(self.changed) or before != list(self.complete)
 
     def _list(self, pattern: str) -> Iterable[Path]:

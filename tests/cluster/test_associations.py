@@ -153,6 +153,14 @@ def test_a_failure_blocks_what_needs_it_until_it_is_repaired(raw):
     assert checksums(raw.parent / "out") == whole
 
 
+def test_a_product_that_fails_is_named_by_its_association(raw):
+    write_association(raw / "one_asn.json", ("p", [("science", "c_rate.fits")]))
+    done = run(raw, "--scale.post_hooks=support.toys.fail_unless_repaired")
+    assert done.status == 1
+    assert "two_asn.json: not begun: one_asn.json failed" in done.out + done.err
+    assert states(raw)["Toy2", "p"] == "failed"
+
+
 def test_resuming_repeats_the_units_that_depend_on_a_repair(raw):
     background = raw / "c_uncal.fits"
     good = background.read_bytes()

@@ -46,7 +46,7 @@ def associate(folder):
 
 def watch(folder):
     out = folder.parent / "out"
-    return calbatch("watch", CHAIN, folder, "-o", out, *HOW, "--settle", "0", "--idle", "0.5")
+    return calbatch("watch", CHAIN, folder, "-o", out, *HOW, "--settle", "0.05", "--idle", "0.5")
 
 
 def done_in_each_batch(folder):

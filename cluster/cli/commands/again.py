@@ -120,24 +120,23 @@ def watch(
     **options: Any,
 ) -> int:
     """Calibrate the exposures of a folder as they arrive, until interrupted or idle."""
-    if not Path(folder).expanduser().is_dir():
-        raise RequestError(f"there is no folder {folder}")
-    console = Console(stderr=True)
+    place, console = _require_folder(folder), Console(stderr=True)
     step, order = build_order(BatchArguments(pipeline, [folder], **options))
     _require_watchable(step)
-    place, say = Path(folder).expanduser().absolute(), partial(_print_line, console)
+    say = partial(_print_line, console)
     arrivals = Arrivals(place, input_patterns(step), settle, recursive=order.recursive)
     output = require_writable_place(step.output_dir or ".")
     selection = UnitSelection(step, output, arrivals, say)
     status, last, is_behind, reported = EXIT_STATUS["done"], time.monotonic(), False, ""
     with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
-            units = selection.select()
+            started, units = time.monotonic(), selection.select()
             is_behind = units is not None
             if units is None:
+                last = max(last, arrivals.arriving)  # a file that still grows is not idleness
                 time.sleep(min(EVERY, settle))
                 continue
-            started, request = time.monotonic(), replace(order, inputs=units.inputs)
+            request = replace(order, inputs=units.inputs)
             try:
                 batch = begin_batch(step, request, graph=units.graph, hold=True)
                 result = drive(batch, console, open_site=site.open)
@@ -160,6 +159,13 @@ def watch(
                     continue
             last = time.monotonic()
     return max(status, _status_of(selection, is_behind=is_behind))
+
+
+def _require_folder(folder: str) -> Path:
+    place = Path(folder).expanduser().absolute()
+    if not place.is_dir():
+        raise RequestError(f"there is no folder {folder}")
+    return place
 
 
 def _status_of(selection: UnitSelection, *, is_behind: bool) -> int:

@@ -1,5 +1,6 @@
 """Files that arrive, and the units that are selected when they have."""
 
+import math
 import os
 
 import pytest
@@ -74,7 +75,10 @@ def test_a_file_is_complete_when_it_has_not_changed_between_two_looks(tmp_path):
     assert not arrivals.scan()
     path.write_text("ab")
     assert not arrivals.scan()
+    arriving = arrivals.arriving
+    assert arriving > -math.inf
     assert arrivals.scan()
+    assert arrivals.arriving == arriving
     assert arrivals.changed == {path}
     arrivals.changed.clear()
     assert not arrivals.scan()
