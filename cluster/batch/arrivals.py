@@ -191,7 +191,7 @@ class UnitSelection:
         self._begun: set[_UnitKey] = set()
         self._begun_associations: set[Location] = set()
         self._read: dict[Path, Association | str] = {}
-        self._is_settled = True
+        self._is_finished = True
         self._said: dict[Location, str] = {}
 
     def select(self) -> ArrivedUnits | None:
@@ -199,7 +199,7 @@ class UnitSelection:
 
         They are returned again until `finish` is called.
         """
-        if not self.arrivals.scan() and self._is_settled:
+        if not self.arrivals.scan() and self._is_finished:
             return None
         changed = {str(path) for path in self.arrivals.changed}
         for path in self.arrivals.changed:
@@ -213,7 +213,7 @@ class UnitSelection:
             for number, key in enumerate(keys)
             if key not in self._begun or _uses_any(key, changed)
         ]
-        self._is_settled = not news
+        self._is_finished = not news
         if not news:
             self.arrivals.changed.clear()
             return None
@@ -237,14 +237,13 @@ class UnitSelection:
             Numbers of those that are to be selected again.
         """
         left = set(unfinished)
-        for number, key in enumerate(_keys_of(units.graph)):
-            if number in left:
-                self._begun.discard(key)
-            else:
-                self._begun.add(key)
-        self._begun_associations.update(unit.path for unit in units.graph.units if unit.product)
+        keys = _keys_of(units.graph)
+        self._begun.update(keys)
+        self._begun.difference_update(keys[number] for number in left)
+        associations = (unit for unit in units.graph.units if unit.product)
+        self._begun_associations.update(u.path for u in associations if u.number not in left)
         self.arrivals.changed.clear()
-        self._is_settled = not left
+        self._is_finished = not left
 
     def _collect(self) -> UnitGraph:
         """Return all units that can be made of the complete files."""
