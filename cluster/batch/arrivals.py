@@ -206,7 +206,7 @@ class UnitSelection:
             self._begun_associations.discard(path)
             self._read.pop(path, None)
         graph = self._collect()
-        self._report()
+        self._show_reasons()
         keys = _keys_of(graph)
         news = [
             number
@@ -248,7 +248,7 @@ class UnitSelection:
     def _collect(self) -> UnitGraph:
         """Return all units that can be made of the complete files."""
         self.refused, self.waiting = {}, {}
-        drafts = UnitDrafts(self.output, self._reject, self.arrivals.has_member)
+        drafts = UnitDrafts(self.output, self._refuse, self.arrivals.has_member)
         files = self.arrivals.list_files()
         named = dict.fromkeys(self._find_associations(files))
         exposures = self._without_clashes(path for path in files if path not in named)
@@ -297,13 +297,13 @@ class UnitSelection:
                 )
         return sorted(owners.values(), key=natural_key)
 
-    def _reject(self, path: Location, error: RequestError) -> None:
+    def _refuse(self, path: Location, error: RequestError) -> None:
         if not isinstance(error, MissingMembersError):
             self.refused[path] = str(error)
         elif path not in self._begun_associations:
             self.waiting[path] = [n for n in error.names if not is_file(path.parent / n)]
 
-    def _report(self) -> None:
+    def _show_reasons(self) -> None:
         """Show what is not calibrated and why, whenever that has changed."""
         said = {path: f"not calibrated: {reason}" for path, reason in self.refused.items()}
         for path, names in self.waiting.items():

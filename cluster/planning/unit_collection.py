@@ -101,7 +101,7 @@ def collect_arrived_units(
         try:
             placed.append((association, _find_position(association, parts)))
         except RequestError as error:
-            drafts.reject(association.path, error)
+            drafts.refuse(association.path, error)
     stages = _cut(step, {n for n, part in enumerate(parts.values()) if part.roles})
     if len(stages) == 1 and not accepts_associations(step):
         return UnitGraph(paths=exposures)

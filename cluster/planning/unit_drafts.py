@@ -184,7 +184,7 @@ class UnitDrafts:
         for name in chain(names, stage.names_of_steps(source)):
             first = self._find_maker(name) or made.get(name)
             if first is not None:
-                self.reject(draft.path, _make_clash_error(first, draft, name))
+                self.refuse(draft.path, _make_clash_error(first, draft, name))
                 return
             made[name] = draft
         products = set(names)
@@ -196,7 +196,7 @@ class UnitDrafts:
     def _find_maker(self, name: str) -> DraftUnit | None:
         return self.makers.get(name) or self.makers_in_steps.get(name)
 
-    def reject(self, path: Location, error: RequestError) -> None:
+    def refuse(self, path: Location, error: RequestError) -> None:
         """Report an error, or raise it if nobody wants to know."""
         if self.unusable is None:
             raise error
@@ -216,7 +216,7 @@ class UnitDrafts:
             try:
                 members = [self._members(association, each, stage, files) for each in products]
             except RequestError as error:
-                self.reject(association.path, error)
+                self.refuse(association.path, error)
                 continue
             for product, found in zip(products, members, strict=True):
                 name = stage.output_file or product.name

@@ -2,8 +2,13 @@
 
 import math
 import os
+import tempfile
+from functools import partial
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.toys import Toy1, Toy2, Toy3, write_association
 
 from calbatch.calibrate.chain import make_chain
@@ -282,3 +287,29 @@ def test_without_associations_units_are_files(tmp_path):
     units = folder.select()
     assert [path.name for path in units.graph.paths] == ["a_uncal.fits", "b_uncal.fits"]
     assert not units.graph.units
+
+
+@settings(max_examples=25)
+@given(order=st.permutations(range(6)), at_once=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_all_units_begin_in_whichever_order_files_arrive(order, at_once):
+    mosaic = ("science", "p_cal.fits"), ("science", "b_cal.fits")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Folder(Path(place), make_chain((Toy1, Toy2, Toy3))())
+        arrivals = [
+            *(partial(folder.put, f"{name}_uncal.fits") for name in "abc"),
+            partial(folder.associate, "p", SCIENCE_A, BACKGROUND_C),
+            partial(folder.associate, "q", ("science", "c_rate.fits")),
+            partial(folder.associate, "mosaic", *mosaic),
+        ]
+        begun = []
+        for number, is_followed in zip(order, at_once, strict=True):
+            arrivals[number]()
+            begun += [] if is_followed else folder.begin()
+        begun += folder.begin()
+        assert not folder.selection.waiting
+        assert folder.begin() == []
+        at_last = Folder(Path(place), folder.selection.step).begin()
+    assert len(at_last) == 7
+    assert set(at_last) <= set(begun)
+    assert begun.count("Toy2 p") == begun.count("Toy3 mosaic") == 1
+    assert len(begun) == len(set(begun))
