@@ -197,7 +197,7 @@ class UnitDrafts:
         return self.makers.get(name) or self.makers_in_steps.get(name)
 
     def refuse(self, path: Location, error: RequestError) -> None:
-        """Report an error, or raise it if nobody wants to know."""
+        """Call ``unusable`` about units that cannot be made, or raise the error without it."""
         if self.unusable is None:
             raise error
         self.unusable(path, error)

@@ -95,8 +95,7 @@ def test_another_context_with_the_same_references_changes_no_unit(raw):
 
 
 def test_another_reference_of_a_background_repeats_what_used_it(raw):
-    chain = "biased,toy2,toy3"
-    assert run(raw, chain=chain).status == 0
+    assert run(raw, "--force", chain="biased,toy2,toy3").status == 0
     (raw / "d_uncal.fits").write_text("arrived later, and is not in the batch")
     state = raw.parent / "out" / ".calbatch"
     with View(state) as view:

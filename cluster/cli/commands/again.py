@@ -49,7 +49,9 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         row = view.batch(folder.name)
         step = reconfigure(folder, row)
         with decoding(view.path):
-            order = replace(Order.from_json(row.request), context=context)
+            order = Order.from_json(row.request)
+        rerun = replace(order.rerun, force=False, only_failed=False)
+        order = replace(order, context=context, rerun=rerun)
         changes = list(_find_changes(view, row.id, step, order))
         has_members = view.has_members(row.id)
         graph = _load_graph(view, row.id) if has_members else None
@@ -122,7 +124,7 @@ def watch(
     """Calibrate the exposures of a folder as they arrive, until interrupted or idle."""
     place, console = _require_folder(folder), Console(stderr=True)
     step, order = build_order(BatchArguments(pipeline, [folder], **options))
-    _require_watchable(step)
+    _require_watchable(step, order)
     say = partial(_print_line, console)
     arrivals = Arrivals(place, input_patterns(step), settle, recursive=order.recursive)
     output = require_writable_place(step.output_dir or ".")
@@ -179,8 +181,12 @@ def _print_line(console: Console, text: str) -> None:
     console.print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def _require_watchable(step: Step) -> None:
-    """Refuse a step that cannot calibrate exposures as they arrive."""
+def _require_watchable(step: Step, order: Order) -> None:
+    """Refuse an order, or a step, that cannot calibrate exposures as they arrive."""
+    if order.rerun.only_failed:
+        raise RequestError(
+            "--only-failed: exposures that arrive have not failed yet: use `calbatch run` with it"
+        )
     if step.output_file:
         raise RequestError(
             f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "

@@ -236,6 +236,11 @@ def test_an_association_that_cannot_be_used_is_a_failure_until_it_is_repaired(wa
     assert watched.batches == [["e0_rate.fits", "p_asn.json"]]
 
 
+def test_only_failed_exposures_cannot_be_watched(watched):
+    with pytest.raises(RequestError, match="--only-failed: exposures that arrive"):
+        watched.watch(only_failed=True)
+
+
 def test_exposures_in_order_cannot_be_watched(watched):
     with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
         watched.watch("support.toys:Ordered")
