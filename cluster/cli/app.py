@@ -167,7 +167,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
-    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    """Calibrate the exposures and associations of a folder as they arrive, until interrupted."""
     from calbatch.cluster.cli.commands import again
 
     ctx.exit(again.watch(parameters=ctx.obj, policy=retry_policy(options), **options))
