@@ -149,7 +149,7 @@ class DaskSite:
         self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
     def _is_connected(self) -> bool:
-        """Return whether this is still the connection to the scheduler of the start.
+        """Return whether the client still has its first connection to the scheduler.
 
         A client connects again by itself, but the tasks that it had submitted are lost.
         """

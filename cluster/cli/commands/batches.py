@@ -48,8 +48,8 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
 
 def _print_submitted(folder: BatchFolder) -> None:
-    """Print the name of a batch that continues in the background and, for people, what to type."""
-    print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+    """Print the name of a background batch and, on standard error, the next commands to type."""
+    print(folder.name, flush=True)  # noqa: T201 - alone on standard output, for scripts
     text = (
         "it continues in the background, and you can log out; next:\n"
         f"  calbatch status {folder.name} --watch  # until it has ended\n"
@@ -164,7 +164,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
 
 
 def _print_choice(folder: BatchFolder) -> None:
-    """Print which batch a command without a name is about to change."""
+    """Print the batch that a command without a name is about to change."""
     text = f"batch {folder.name}, with products in {folder.output}"
     Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -193,7 +193,7 @@ def show(*, as_json: bool = False) -> int:
 
 
 def _describe_batches() -> Iterator[dict[str, str | int | None]]:
-    """Yield a user's batches; of those in a damaged ledger, only the names are known."""
+    """Yield a user's batches; for those in a damaged ledger, only the names."""
     for folder in find_registered():
         output = str(folder.output)
         try:
