@@ -45,12 +45,12 @@ REPEATABLE = {
 
 @dataclass(frozen=True)
 class Meter:
-    """A way to measure what a command costs.
+    """A way to measure the cost of a command.
 
     Attributes
     ----------
     unit : str
-        What is measured.
+        Unit of the costs.
     prefix : tuple of str
         Command that runs another one and counts; the name of its report is appended.
     pattern : str

@@ -59,7 +59,7 @@ def _by_integrations(setting: Setting) -> Table:
             + [size / MB for size in sizes] + [more / cost["budget"]]
         )  # fmt: skip
     table.notes = [
-        "Resident set, products streamed. The budget is what `calbatch plan` states for a tile;",
+        "Resident set, products streamed. The budget is that of a tile in `calbatch plan`;",
         f"one tile is in flight. Goal: within {ALLOWED:.0%} of it for any number of integrations.",
     ]
     return table
