@@ -155,7 +155,7 @@ class _Session:
         return ending
 
     def _end(self, batch: int, state: str, reason: str) -> Ending:
-        """Record how the batch ended, and print the outcomes that could not be recorded."""
+        """Record the end of the batch, and print the outcomes that could not be recorded."""
         try:
             recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)

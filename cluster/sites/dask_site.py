@@ -105,7 +105,7 @@ class DaskSite:
         self._watch = WorkerWatch(client)
 
     def room(self) -> int:
-        """Return how many exposures to keep in flight."""
+        """Return the number of exposures to keep in flight."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
             with suppress(TimeoutError):  # `find_silent` reports a scheduler that does not answer

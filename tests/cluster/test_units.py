@@ -1,4 +1,4 @@
-"""Units that wait for others begin in order, once, and never without what they need."""
+"""Units that wait for others begin in order, once, and never without their inputs."""
 
 import tempfile
 from collections import Counter

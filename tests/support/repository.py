@@ -102,7 +102,7 @@ def is_participle(word: str) -> bool:
 
 
 def is_bare_participle(name: str) -> bool:
-    """Return whether a name is a participle alone, or one with a particle and what follows."""
+    """Return whether a name is a participle alone, or begins with one and a particle."""
     first, *rest = name.strip("_").split("_")
     return is_participle(first) and (not rest or rest[0] in PARTICLES)
 
@@ -124,7 +124,7 @@ ADJECTIVES = _words(
     "relational relevant several single storable swapping temporary topological unusable "
     "unwritable usable writing wrong"
 )
-"""Adjectives, gerunds and the like, which say neither what a function does nor what it returns."""
+"""Adjectives, gerunds and the like, which name neither an action nor a result."""
 QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true within")
 """First words of conditions that lack ``is_`` or ``are_``."""
 
@@ -157,7 +157,7 @@ def bare_adjectives(source: str) -> list[str]:
 
 
 def unclear_conditions(source: str) -> list[str]:
-    """Return the names of the functions that return a truth value, but do not say of what."""
+    """Return the names of the functions that return a truth value, but name no condition."""
     found = (node.name for node in functions(source) if _returns(node, "bool"))
     return sorted(name for name in found if name.strip("_").split("_")[0] in QUALIFIERS)
 
@@ -176,7 +176,7 @@ def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: str) -> boo
 
 
 VAGUE = _words("give have how what whatever when where whether which who whoever whose why")
-"""First words of docstrings that say neither what something is nor what it does."""
+"""First words of docstrings that name neither the thing nor its action."""
 
 
 def docstrings(source: str) -> Iterator[tuple[str, str]]:

@@ -219,7 +219,7 @@ class TestAverageDarkCurrent:
             np.testing.assert_array_equal(found, theirs.average_dark_current)
 
     def test_the_written_ramp_has_jwsts_average_dark_current(self, tmp_path, rng):
-        """Zero, whatever an earlier run of the step stored in the exposure."""
+        """Zero, regardless of the value that an earlier run of the step stored in the exposure."""
         dark = reference_file(
             tmp_path / "dark.fits",
             {"SCI": dark_ramp(rng, 10), "DQ": np.zeros(SHAPE, "u4")},

@@ -1,4 +1,4 @@
-"""Results of batches, from the ledger and from what their driver knows."""
+"""Results of batches, from the ledger and from their driver."""
 
 import os
 from pathlib import Path

@@ -223,7 +223,7 @@ def test_inspect_of_what_is_no_file():
     assert said.err == f"calbatch: {Path('absent.fits').absolute()}: there is no such file\n"
 
 
-# -- every command and option is told of -------------------------------------------------------
+# -- every command and option is documented -------------------------------------------------------
 
 
 def commands(group=cli, path=()):

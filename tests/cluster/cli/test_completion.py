@@ -26,7 +26,7 @@ def batch(tmp_path, monkeypatch):
 
 
 def complete(*words):
-    """Return what the last word can be completed to, or how the shell is to complete it."""
+    """Return the completions of the last word, or the kind of completion left to the shell."""
     *args, incomplete = words
     items = BashComplete(cli, {}, "calbatch", "_CALBATCH_COMPLETE").get_completions(
         args, incomplete

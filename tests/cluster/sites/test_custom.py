@@ -20,7 +20,7 @@ NONE = {**HERE, "protocol": "tcp", "n_workers": 0, "processes": False}
 
 
 def refused(grain="exposure", **given):
-    """Return why a cluster is not to be had."""
+    """Return the message with which a cluster is refused."""
     with pytest.raises(RequestError) as told, open_cluster(ClusterOptions(**given), grain):
         raise AssertionError("it was taken")
     assert "\n" not in str(told.value)

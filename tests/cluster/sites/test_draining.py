@@ -52,7 +52,7 @@ def workers(**limits):
         SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.run(longest_known)  # so that workers have imported what they need
+        client.run(longest_known)  # so that workers have imported their modules
         for name, limit in limits.items():
             address = cluster.workers[name].worker_address
             client.run(extend_environment, limited(*limit) if limit else {}, workers=[address])

@@ -35,7 +35,7 @@ class Plain(Step):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Return somebody's scheduler, with a worker of two threads."""
+    """Return a running scheduler, with a worker of two threads."""
     with LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=2, **HERE) as running:
         yield running
 

@@ -182,7 +182,7 @@ def test_a_stopped_worker_on_another_host_without_a_nanny_counts_as_dead(
 
 
 def _until_it_rests(pid):
-    """Wait until a worker has ended what it was at: it ends itself, or uses no CPU any more."""
+    """Wait until a worker has finished its task: it exits, or uses no CPU any more."""
     used = []
 
     def rests():

@@ -45,7 +45,7 @@ def running(folder):
 
 @pytest.fixture
 def taken(monkeypatch, tmp_path):
-    """Return an unfinished batch as `resume_batch` returns it, and what is launched and driven."""
+    """Return an unfinished batch as from `resume_batch`, and lists of the resulting calls."""
     folder = record_batch(tmp_path, [{}, {"state": "done"}], "interrupted")
     calls = {"launched": [], "driven": [], "taken": []}
     batch = registering.RegisteredBatch(

@@ -206,7 +206,7 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
     assert [p.name for p in (tmp_path / "logs").iterdir()] == [f"worker-{job}.log"]
 
 
-# -- what cannot be ----------------------------------------------------------------------------
+# -- impossible options ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
