@@ -19,10 +19,10 @@ ALLOWED = 0.2
 
 def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
-    return [_compared_with_jwst(setting), _by_integrations(setting)]
+    return [_compare_with_jwst(setting), _by_integrations(setting)]
 
 
-def _compared_with_jwst(setting: Setting) -> Table:
+def _compare_with_jwst(setting: Setting) -> Table:
     """Sample the memory of all processes of a batch, for calbatch and jwst."""
     output = setting.cache / "products"
     table = Table(

@@ -95,11 +95,11 @@ def test_a_stopped_worker_is_reported_and_its_exposure_tried_again(workers, tmp_
     site, gate = workers
     _, stopped, reports = calibrate_with_a_stopped_worker(site, gate, tmp_path / "out")
     assert sum(str(Condition.STOPPED) in text for text in reports) == 1
-    eventually(lambda: not psutil.pid_exists(stopped) or _ended(stopped))
+    eventually(lambda: not psutil.pid_exists(stopped) or _has_ended(stopped))
     eventually(lambda: len(site.client.nthreads()) == 2)  # another has taken its place
 
 
-def _ended(pid):
+def _has_ended(pid):
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -186,7 +186,7 @@ def _until_it_rests(pid):
     used = []
 
     def rests():
-        if _ended(pid):
+        if _has_ended(pid):
             return True
         try:
             used.append(sum(psutil.Process(pid).cpu_times()[:2]))
