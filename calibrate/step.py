@@ -15,6 +15,7 @@ from calbatch.calibrate.frames import stripes, subarray
 from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
 from calbatch.calibrate.parameters.cfg import read as read_cfg
 from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
+from calbatch.calibrate.parameters.step_html import step_as_html
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.products import save as save_products
 from calbatch.calibrate.references import (
@@ -115,6 +116,9 @@ class Step(UnitAccess, Configurable):
     def steps(self) -> Mapping[str, Step]:
         """Return the parts of a pipeline by alias; a single step has none."""
         return {}
+
+    def _repr_html_(self) -> str:
+        return step_as_html(self, self.steps(), Step.parameters())
 
     def steps_for(self, instrument: str | None) -> Sequence[Step]:
         """Return the parts for exposures of an instrument, in order; all of them for None."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from calbatch.models.casting import as_array, cast_array, check_shape, is_dask_array
 from calbatch.models.errors import ModelError
+from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
 from calbatch.models.fits.tables import cast_columns
@@ -90,6 +91,8 @@ class ModelContent:
         Fields on the tile grid, by name.
     off_grid : dict
         Tables, and arrays off the tile grid, by name.
+    lists : dict
+        The items of each list by its name: models, or what they are read from.
     extra : dict
         Header cards that no schema names, by HDU.
     deferred : tuple of DeferredMetadata
@@ -102,18 +105,22 @@ class ModelContent:
         The file that the model was opened from or last saved to.
     product : str
         Suffix of the product that a step made the model for, such as ``rate``.
+    place : AsdfPlace, optional
+        For an item of a list, the place of its further values in the ASDF extension of its file.
     """
 
     tree: dict[str, Any] = field(default_factory=dict)
     node: PlanNode | None = None
     on_grid: dict[str, GridField] = field(default_factory=dict)
     off_grid: dict[str, Any] = field(default_factory=dict)
+    lists: dict[str, list[Any]] = field(default_factory=dict)
     extra: ExtraCards = field(default_factory=dict)
     deferred: tuple[DeferredMetadata, ...] = ()
     used_references: tuple[UsedReference, ...] = ()
     other_hdus: tuple[Any, ...] = ()
     stored: StoredFile | None = None
     product: str = ""
+    place: AsdfPlace | None = None
 
     def off_grid_array(self, name: str) -> Array:
         """Return a table or an array off the grid, reading it on first use."""
@@ -129,8 +136,14 @@ class ModelContent:
             tree=copy_metadata(self.tree),
             on_grid=dict(self.on_grid),
             off_grid=dict(self.off_grid),
+            lists={name: [_copy_item(i) for i in items] for name, items in self.lists.items()},
             extra={hdu: list(cards) for hdu, cards in self.extra.items()},
         )
+
+
+def _copy_item(item: Any) -> Any:
+    """Return a copy of a list's item, or the item itself if it has not been read yet."""
+    return item._twin() if isinstance(item, LazyArrays) else item
 
 
 def copy_metadata(value: Any) -> Any:
@@ -174,8 +187,9 @@ class LazyArrays:
         return content.off_grid[name].shape if name in content.off_grid else None
 
     def has(self, name: str) -> bool:
-        """Return whether a field is present, in the file or by assignment."""
-        return name in self._content.on_grid or name in self._content.off_grid
+        """Return whether a field is present, in the file or by assignment; a list, with items."""
+        content = self._content
+        return name in content.on_grid or name in content.off_grid or bool(content.lists.get(name))
 
     @property
     def _where(self) -> str:
@@ -187,8 +201,12 @@ class LazyArrays:
         if name.startswith("_") or name == "schema":  # pickle asks before it is set
             raise AttributeError(name)
         content = self._content
-        if name in self._own_keywords:
+        if name in self.schema.keywords and "." not in name:
             return content.tree.get(name)
+        if name in self.schema.lists:
+            return self._items(name)
+        if "." not in name and self.schema.has_branch(name):
+            return self._branch(name)
         if name not in self.schema.fields:
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         if name in content.off_grid:
@@ -201,7 +219,9 @@ class LazyArrays:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("schema", "path", "_content") or hasattr(type(self), name):
             object.__setattr__(self, name, value)
-        elif name in self._own_keywords:
+        elif name in self.schema.lists:
+            self._items(name)[:] = value or ()
+        elif "." not in name and (name in self.schema.keywords or self.schema.has_branch(name)):
             accepted, value = check_assignment(self.schema, name, value, where=self._where)
             if accepted:
                 set_path(self._content.tree, name, value)
@@ -215,13 +235,25 @@ class LazyArrays:
         else:
             self._assign(name, value)
 
+    def _items(self, name: str) -> Any:
+        """Return a list of items."""
+        raise NotImplementedError
+
+    def _branch(self, name: str) -> Any:
+        """Return a branch of the metadata."""
+        raise NotImplementedError
+
     @property
     def _own_keywords(self) -> list[str]:
         """The metadata outside the tree ``meta``, such as the name of a slit."""
-        return [name for name in self.schema.keywords if "." not in name]
+        names = (path.partition(".")[0] for path in self.schema.keywords)
+        return [name for name in dict.fromkeys(names) if name != "meta"]
 
     def _hint(self, name: str) -> str:
-        near = difflib.get_close_matches(name, [*self.schema.fields, *self._own_keywords], 1)
+        schema = self.schema
+        near = difflib.get_close_matches(
+            name, [*schema.fields, *schema.lists, *self._own_keywords], 1
+        )
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def _absent_shape(self, name: str) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from calbatch.models.schema.validate import check_assignment, misfit_reason, to_
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.summary import as_html, as_text
 
+if TYPE_CHECKING:
+    from calbatch.models.lists.item_list import ItemList
+
 _OF_THE_FILE = ("meta.date", "meta.filename", "meta.model_type")
 """Metadata that describe a single file and are never copied to another."""
 
@@ -46,7 +49,7 @@ class DataModel(MappedArrays):
     init : path, URL, DataModel, tuple of int, array, or None
         A FITS file, of which only the headers are read; a model, whose lazy graph is shared but
         which later assignments do not change; the shape of the primary array; or that array.
-    schema : str or path, optional
+    schema : str, path or Schema, optional
         Schema to use instead of the class's own.
     copies : CopyProvider, optional
         Provides decoded copies of compressed or scaled arrays and of tables
@@ -74,12 +77,14 @@ class DataModel(MappedArrays):
         self,
         init: Any = None,
         *,
-        schema: str | Path | None = None,
+        schema: str | Path | Schema | None = None,
         copies: CopyProvider | None = None,
         layout: Layout | None = None,
         **fields: Any,
     ) -> None:
-        self.schema = load_schema(schema or self.schema_url)
+        if not isinstance(schema, Schema):
+            schema = load_schema(schema or self.schema_url)
+        self.schema = schema
         self.path = None
         self._content = ModelContent()
         if isinstance(init, DataModel):
@@ -117,6 +122,9 @@ class DataModel(MappedArrays):
         for held in (self._content.on_grid, self._content.off_grid):
             for name in [n for n in held if n not in self.schema.fields]:
                 held.pop(name)
+        self._content.lists = {}
+        for name in self.schema.lists.keys() & other.schema.lists.keys():
+            setattr(self, name, getattr(other, name))
         where = f"{type(self).__name__} of {type(other).__name__} {other.path or ''}".rstrip()
         for name, placed in list(self._content.on_grid.items()):
             self._cast(other, name, placed, f"{where}: {name}")
@@ -164,8 +172,17 @@ class DataModel(MappedArrays):
     @property
     def meta(self) -> Meta:
         """The metadata tree."""
+        return self._branch("meta")
+
+    def _branch(self, name: str) -> Meta:
         check = partial(check_assignment, self.schema, where=self._where)
-        return Meta(self._content.tree, self.schema, "meta", check)
+        return Meta(self._content.tree, self.schema, name, check)
+
+    def _items(self, name: str) -> ItemList:
+        from calbatch.models.lists.item_list import ItemList  # which imports this module
+
+        items = self._content.lists.setdefault(name, [])
+        return ItemList(items, self.schema.lists[name], self._where)
 
     @property
     def history(self) -> list[str]:
@@ -332,6 +349,9 @@ class DataModel(MappedArrays):
             For each invalid value otherwise.
         """
         validate_tree(self.schema, self._content.tree, self._where)
+        for name in self.schema.lists:
+            for item in self._items(name):
+                item.validate()
 
     def defer_meta(self, deferred: DeferredMetadata) -> None:
         """Compute some metadata from row counts when the model is saved."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,20 @@ from calbatch.models.budget import kept_rows, row_bytes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.writer import CopiedHdu, FitsWriter, OutputImage, OutputTable, Product
+from calbatch.models.fits.writer import (
+    CopiedHdu,
+    FitsWriter,
+    OutputImage,
+    OutputTable,
+    Product,
+    Receipt,
+)
+from calbatch.models.lists._list_output import (
+    asdf_places,
+    build_list_hdus,
+    field_prefix,
+    list_items,
+)
 from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
@@ -26,6 +40,7 @@ from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import PlanNode, SourceNode
 from calbatch.models.tiling.tile import Array, Tile
+from calbatch.models.tiling.tile_edges import tile_edges
 
 _COMPRESSED = ("gz", "fz", "bz2", "xz", "zst", "z", "zip")
 
@@ -49,45 +64,92 @@ class SaveResult:
     remark: str = ""
 
 
-class FileSink:
-    """Streams the tiles of a model into a FITS file."""
+class ProductFile:
+    """A file that several sinks fill: one for a model, and one for each item of its lists.
+
+    Parameters
+    ----------
+    model : DataModel
+        The model.
+    writer : FitsWriter
+        The file.
+    """
 
     def __init__(self, model: DataModel, writer: FitsWriter) -> None:
-        content = model._content
-        # A file of tables has no tiles.
-        self.node: PlanNode = content.node or SourceNode({}, (1, 1))
         self.writer = writer
-        self.keys = {name: p.key for name, p in content.on_grid.items()}
-        self.off_grid = _off_grid_images(content)
-        self.deferred = content.deferred
-        self.cards = {p: _card(model.schema, p) for d in content.deferred for p in d.paths}
+        self.off_grid = _off_grid_images(model._content)
+        self.deferred = model._content.deferred
+        self.cards = {path: _card(model.schema, path) for d in self.deferred for path in d.paths}
+        self._receipts: dict[str, list[Receipt]] = {}
+        self._counts: Mapping[str, Array] = {}
+        self._parts = {""}
+        for name, index, item in list_items(model):
+            prefix = field_prefix(name, index)
+            own = _off_grid_images(item._content)
+            self.off_grid |= {f"{prefix}{field}": array for field, array in own.items()}
+            if item._content.node is not None:
+                self._parts.add(prefix)
+
+    def complete(self, part: str, receipts: list[Receipt], counts: Mapping[str, Array]) -> None:
+        """Complete the file once all parts are written: the model, which is "", and its items."""
+        self._receipts[part] = receipts
+        if not part:
+            self._counts = counts
+        if self._receipts.keys() == self._parts:
+            self._finish([receipt for found in self._receipts.values() for receipt in found])
+            self._receipts = {}
+
+    def _finish(self, receipts: list[Receipt]) -> None:
+        for name, array in self.off_grid.items():
+            rows = array.shape[-2] if array.ndim > 1 else 1
+            receipts.append(self.writer.write_rows(name, (0, rows), array))
+        updates: dict[str, dict[str, Any]] = {}
+        for deferred in self.deferred:
+            values = deferred.function(self._counts)
+            for path in deferred.paths:
+                hdu, keyword = self.cards[path]
+                updates.setdefault(hdu, {})[keyword] = values.get(path)
+        self.writer.complete(receipts, updates)
+
+
+class FileSink:
+    """Streams the tiles of a model, or of an item of its lists, into a FITS file."""
+
+    def __init__(self, model: DataModel, file: ProductFile, part: str = "") -> None:
+        content = model._content
+        # A file of tables or lists has no tiles.
+        self.node: PlanNode = content.node or SourceNode({}, (1, 1))
+        self.file = file
+        self.part = part
+        keys = {f"{part}{name}": p.key for name, p in content.on_grid.items()}
+        # Tasks that write tiles do not need the rest.
+        self.write = partial(_write_tile, file.writer.narrow(keys), keys)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers do not need the plan, which the graph contains.
         return {**self.__dict__, "node": None}
 
-    def write(self, tile: Tile) -> Any:
-        """Write the rows of a tile, without its halo, for every field."""
-        rows = tile.core.rows
-        return [self.writer.write_rows(n, rows, tile.core_rows(k)) for n, k in self.keys.items()]
-
     def complete(self, receipts: list[Any], counts: Mapping[str, Array]) -> None:
-        """Write the arrays off the tile grid, and the headers."""
-        flat = [receipt for found in receipts for receipt in found]
-        for name, array in self.off_grid.items():
-            rows = array.shape[-2] if array.ndim > 1 else 1
-            flat.append(self.writer.write_rows(name, (0, rows), array))
-        updates: dict[str, dict[str, Any]] = {}
-        for deferred in self.deferred:
-            values = deferred.function(counts)
-            for path in deferred.paths:
-                hdu, keyword = self.cards[path]
-                updates.setdefault(hdu, {})[keyword] = values.get(path)
-        self.writer.complete(flat, updates)
+        """Complete this part of the file; the last part completes the file."""
+        self.file.complete(self.part, [r for found in receipts for r in found], counts)
 
-    def publish(self) -> Product:
-        """Publish the complete file under its final name."""
-        return self.writer.publish()
+    def publish(self) -> Product | None:
+        """Publish the complete file under its final name; for an item, do nothing."""
+        return None if self.part else self.file.writer.publish()
+
+
+def _write_tile(writer: FitsWriter, keys: Mapping[str, str], tile: Tile) -> list[Receipt]:
+    """Write the rows of a tile, without its halo, for every field."""
+    return [writer.write_rows(n, tile.core.rows, tile.core_rows(k)) for n, k in keys.items()]
+
+
+def _sinks(model: DataModel, writer: FitsWriter) -> Iterator[FileSink]:
+    """Yield the sinks of a model's file."""
+    file = ProductFile(model, writer)
+    yield FileSink(model, file)
+    for name, index, item in list_items(model):
+        if item._content.node is not None:
+            yield FileSink(item, file, field_prefix(name, index))
 
 
 def _card(schema: Schema, path: str) -> tuple[str, str]:
@@ -184,6 +246,8 @@ def build_writer(
         set_path(tree, path_, 0.0)  # reserves a card for the value computed from the tiles
     tree = validate_tree(model.schema, tree, str(path))
     _warn_of_unwritten(model.schema, tree, path)
+    for _, _, item in list_items(model):
+        _warn_of_unwritten(item.schema, item._content.tree, path)
 
     def cards(name: str) -> Any:
         return cards_from_meta(model.schema, tree, content.extra, name)
@@ -192,9 +256,11 @@ def build_writer(
     for name, spec in model.schema.fields.items():
         output = _output_hdu(content, name, spec.hdu, cards)
         hdus.extend([] if output is None else [output])
+    hdus.extend(build_list_hdus(model, tree, path))
     hdus.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
     values = {path: get_path(tree, path) for path in IN_ASDF if get_path(tree, path)}
-    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus, values))
+    places = asdf_places(model)
+    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus, values, places))
     return FitsWriter(path, hdus, fsync=fsync, tag=tag, staging=staging)
 
 
@@ -277,7 +343,10 @@ def build_saving_graph(
     try:
         for writer in writers:
             writer.prepare()
-        sinks = [FileSink(m, w) for (m, _), w in zip(models, writers, strict=True)]
+        for model, _ in models:
+            _set_item_tiles(model)
+        pairs = zip(models, writers, strict=True)
+        sinks = [sink for (model, _), writer in pairs for sink in _sinks(model, writer)]
         return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
     except BaseException:
         for writer in writers:
@@ -285,7 +354,14 @@ def build_saving_graph(
         raise
 
 
+def _set_item_tiles(model: DataModel) -> None:
+    """Choose the tiles of a model's items, each of which takes memory at another time."""
+    for _, _, item in list_items(model):
+        if item._content.node is not None:
+            tile_edges(item._content.node.source, row_bytes([item]).total)
+
+
 def save_result(computed: Array) -> SaveResult:
     """Return the result of a computed saving graph."""
     products, seconds, remark = computed[0]
-    return SaveResult(tuple(products), seconds, remark)
+    return SaveResult(tuple(p for p in products if p is not None), seconds, remark)

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-import html
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
+
+from calbatch.models import dq
 from calbatch.models.arrays import LazyArrays
-from calbatch.models.schema.meta import get_path
+from calbatch.models.errors import format_count
+from calbatch.models.fits.readers import ArrayReader
+from calbatch.models.markup import Markup, make_details, make_display, make_table, wrap
+from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.storage.location import Location
+from calbatch.models.tiling.tile import Array
 
 _METADATA = ("telescope", "instrument.name", "instrument.detector", "exposure.type")
+
+SOUGHT = (
+    *("telescope", "instrument.name", "instrument.detector", "instrument.channel"),
+    *("instrument.band", "instrument.filter", "instrument.pupil", "instrument.grating"),
+    *("exposure.type", "exposure.readpatt", "exposure.nints", "exposure.ngroups"),
+    *("exposure.exposure_time", "subarray.name", "target.catalog_name", "target.proposer_name"),
+    *("observation.program_number", "observation.date", "observation.time"),
+    "ref_file.crds.context_used",
+)
+"""Metadata that people look for first, below ``meta``; HTML shows those that are set."""
+
+_FLAGS: Mapping[str, Mapping[str, int]] = {
+    "dq": dq.PIXEL,
+    "pixeldq": dq.PIXEL,
+    "groupdq": dq.GROUP,
+}
+"""The flags of a field, by its name."""
 
 
 def as_text(model: LazyArrays, path: Location | None) -> str:
@@ -26,13 +52,18 @@ def as_text(model: LazyArrays, path: Location | None) -> str:
 
 
 def as_html(model: LazyArrays, path: Location | None) -> str:
-    """Return a model's title, fields and main metadata as a table; see `as_text`."""
-    cells = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-        f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-        for name, text in _rows(model)
-    )
-    return f"<table><caption>{html.escape(_title(model, path))}</caption>{cells}</table>"
+    """Return a model as HTML: main metadata, steps, arrays, and flags that are in memory.
+
+    Nothing is read or computed for it.
+
+    Parameters
+    ----------
+    model : LazyArrays
+        The model.
+    path : Path or Url, optional
+        The file from which the model was made.
+    """
+    return make_display(wrap("strong", _title(model, path)), *_sections(model))
 
 
 def _title(model: LazyArrays, path: Location | None) -> str:
@@ -51,7 +82,96 @@ def _rows(model: LazyArrays) -> list[tuple[str, str]]:
         if shape is not None:
             kind = "table" if spec.is_table else str(spec.dtype)
             rows.append((name, f"{kind} {shape}  {spec.hdu}  {spec.title}".rstrip()))
-    for path in _METADATA:
-        value = get_path(model._content.tree, f"meta.{path}")
-        rows.extend([] if value is None else [(f"meta.{path}", str(value))])
-    return rows
+    rows += [(name, f"{text}  {title}".rstrip()) for name, text, title in _lists(model)]
+    return rows + _metadata(model, _METADATA)
+
+
+def _lists(model: LazyArrays) -> Iterator[tuple[str, str, str]]:
+    """Yield name, items in short, and meaning of each list."""
+    for name, spec in model.schema.lists.items():
+        yield name, getattr(model, name).text, spec.title
+
+
+def _metadata(model: LazyArrays, paths: Sequence[str]) -> list[tuple[str, str]]:
+    values = ((f"meta.{path}", get_path(model._content.tree, f"meta.{path}")) for path in paths)
+    return [(path, str(value)) for path, value in values if value is not None]
+
+
+def _sections(model: LazyArrays) -> Iterator[Markup]:
+    metadata = _metadata(model, SOUGHT)
+    if metadata:
+        yield make_details("metadata", make_table(metadata), is_open=True)
+    steps = flatten(get_path(model._content.tree, "meta.cal_step", {}))
+    if steps:
+        counts = Counter(map(str, steps.values()))
+        summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+        yield make_details(f"steps: {summary}", make_table([*steps.items()]))
+    arrays = list(_arrays(model))
+    if arrays:
+        headings = ("array", "type", "shape", "memory", "HDU", "meaning")
+        summary = f"{format_count(len(arrays), 'array or table', 'arrays and tables')}"
+        yield make_details(
+            f"{summary}{_describe_tiles(model)}", make_table(arrays, headings), is_open=True
+        )
+    lists = list(_lists(model))
+    if lists:
+        yield make_details("lists", make_table(lists, ("list", "items", "meaning")), is_open=True)
+    yield from _flags(model)
+
+
+def _arrays(model: LazyArrays) -> Iterator[tuple[str, ...]]:
+    """Yield name, type, shape, memory, HDU and meaning of each field that is there."""
+    for name, spec in model.schema.fields.items():
+        shape = model.shape_of(name)
+        if shape is None:
+            continue
+        placed = model._content.on_grid.get(name)
+        held = placed if placed is not None else model._content.off_grid[name]
+        dtype: np.dtype[np.generic] | None = getattr(held, "dtype", None) or spec.dtype
+        memory = "" if dtype is None else _megabytes(np.prod(shape, dtype=float) * dtype.itemsize)
+        kind = "table" if spec.is_table else str(dtype or "")
+        yield name, kind, str(shape), memory, spec.hdu, spec.title
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.3g} MB"
+
+
+def _describe_tiles(model: LazyArrays) -> str:
+    """Return the number and height of the tiles; their height is chosen on first use."""
+    node = model._content.node
+    edges = None if node is None else node.source.edges
+    if edges is None:
+        return ""
+    height = max(stop - start for start, stop in pairwise(edges))
+    return f", in {format_count(len(edges) - 1, 'tile')} of up to {format_count(height, 'row')}"
+
+
+def _flags(model: LazyArrays) -> Iterator[Markup]:
+    """Yield the number of values with each flag, for fields that are in memory."""
+    for name, flags in _FLAGS.items():
+        array = _find_in_memory(model, name)
+        if array is not None and array.dtype.kind in "iu":
+            rows = _count_flags(array, flags)
+            yield make_details(f"flags in {name}", make_table(rows, ("flag", "values", "%")))
+
+
+def _find_in_memory(model: LazyArrays, name: str) -> Array | None:
+    """Return an array that needs neither to be read nor to be computed; else None."""
+    if name in model._content.on_grid:
+        reader = model.reader(name)
+        return reader.whole() if isinstance(reader, ArrayReader) else None
+    held = model._content.off_grid.get(name)
+    return held if isinstance(held, np.ndarray) else None
+
+
+def _count_flags(array: Array, flags: Mapping[str, int]) -> Iterator[tuple[str, str, str]]:
+    """Yield the flags that occur, each with the number and the percentage of its values."""
+    bits = array.astype(f"u{array.dtype.itemsize}", copy=False)  # a user's schema may have a sign
+    present = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
+    counts = {"GOOD": int(np.count_nonzero(bits == 0))}
+    for name, bit in flags.items():
+        if present & bit:
+            counts[name] = int(np.count_nonzero(bits & bits.dtype.type(bit)))
+    for name, count in counts.items():
+        yield name, str(count), f"{100 * count / max(array.size, 1):.3g}"

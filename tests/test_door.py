@@ -142,6 +142,8 @@ def documented_paths():
 
 
 PROMISED = [
+    "calbatch.Batch",
+    "calbatch.attach",
     "calbatch.calibrate.parameters.Float",
     "calbatch.calibrate.pipeline.Pipeline",
     "calbatch.calibrate.pipelines.detector1.Detector1Pipeline",
@@ -197,7 +199,7 @@ def how(tmp_path, monkeypatch):
 
 def test_a_submitted_batch_is_waited_for(how):
     submitted = calbatch.submit(**how)
-    assert isinstance(submitted, calbatch.Result)
+    assert isinstance(submitted, calbatch.Batch)
     result = submitted.wait(timeout=120)
     assert result.state == submitted.state == "done"
     assert result.counts == {"done": 1}
@@ -208,7 +210,7 @@ def test_a_submitted_batch_is_waited_for(how):
 def test_waiting_for_a_batch_ends_in_time(how):
     batch = begin_batch(*build_order(BatchArguments(**how)))
     with pytest.raises(TimeoutError, match=rf"{batch.folder.name} is planned after 0 s"):
-        calbatch.Result(batch.folder, 0.0).wait(timeout=0)
+        calbatch.attach(batch.folder.name).wait(timeout=0)
 
 
 def test_an_unknown_option_of_submit_is_a_type_error(how):

@@ -1,16 +1,16 @@
-"""The arguments of `calbatch.run` and `calbatch.submit`: inputs, output folder and options.
+"""The arguments of `calbatch.run` and `calbatch.Batch`: inputs, output folder and options.
 
-Both functions take their signature, defaults and documentation from these classes.
+These and `calbatch.submit` take their signature, defaults and documentation from these classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, Field, dataclass, field, fields
 from functools import wraps
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from calbatch.calibrate.parameters import nearest
 from calbatch.calibrate.step import Step
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 ArgumentsT = TypeVar("ArgumentsT")
+ObjectT = TypeVar("ObjectT")
 ResultT = TypeVar("ResultT")
 
 
@@ -66,24 +67,59 @@ def accept_arguments(
     """
 
     def decorate(function: Callable[[ArgumentsT], ResultT]) -> Callable[P, ResultT]:
-        parameters = signature_parameters(record)
-        names = [each.name for each in parameters]
+        result = Signature.from_callable(function).return_annotation
+        signature = Signature(signature_parameters(record), return_annotation=result)
 
         @wraps(function)
         def call(*positional: P.args, **named: P.kwargs) -> ResultT:
-            for name in named.keys() - set(names):
-                raise TypeError(f"there is no option {name!r}{nearest(name, names)}")
-            signature.bind(*positional, **named)
+            _require_arguments(signature, positional, named)
             return function(record(*positional, **named))
 
-        result = Signature.from_callable(function).return_annotation
-        signature = Signature(parameters, return_annotation=result)
         call.__signature__ = signature  # type: ignore[attr-defined]
-        text = describe_fields(_in_order(record), "    ")
-        call.__doc__ = (function.__doc__ or "").replace("FIELDS", text)
+        call.__doc__ = insert_fields(function.__doc__, record)
         return call
 
     return decorate
+
+
+def accept_in_constructor(
+    record: Callable[P, ArgumentsT],
+) -> Callable[[Callable[[ObjectT, ArgumentsT], None]], Callable[Concatenate[ObjectT, P], None]]:
+    """Return a decorator that does for an ``__init__`` what `accept_arguments` does.
+
+    The class has the docstring, to be completed with `insert_fields`.
+    """
+
+    def decorate(
+        function: Callable[[ObjectT, ArgumentsT], None],
+    ) -> Callable[Concatenate[ObjectT, P], None]:
+        signature = Signature(signature_parameters(record))
+
+        @wraps(function)
+        def call(self: ObjectT, /, *positional: P.args, **named: P.kwargs) -> None:
+            _require_arguments(signature, positional, named)
+            function(self, record(*positional, **named))
+
+        own = Parameter("self", Parameter.POSITIONAL_ONLY)
+        parameters = [own, *signature.parameters.values()]
+        call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _require_arguments(
+    signature: Signature, positional: tuple[Any, ...], named: Mapping[str, Any]
+) -> None:
+    """Raise TypeError for an option that does not exist, or other wrong arguments."""
+    for name in named.keys() - signature.parameters.keys():
+        raise TypeError(f"there is no option {name!r}{nearest(name, list(signature.parameters))}")
+    signature.bind(*positional, **named)
+
+
+def insert_fields(text: str | None, record: Any) -> str:
+    """Return a docstring in which the word FIELDS is replaced by a record's fields."""
+    return (text or "").replace("FIELDS", describe_fields(_in_order(record), "    "))
 
 
 def signature_parameters(record: Any) -> list[Parameter]:

@@ -8,10 +8,14 @@ from datetime import datetime
 from inspect import Parameter
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.policy import RetryPolicy
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.deploy.cluster import Cluster
 
 
 def option(default: Any, text: str, *, flag: str = "", **how: Any) -> Any:
@@ -62,7 +66,7 @@ class BatchOptions:
     save_steps: str | Sequence[str] = option(
         "", "Save the results of these steps, too.", metavar="A,B"
     )
-    scheduler: str = option(
+    scheduler: str | Client | Cluster = option(  # noqa: RUF009 - a field
         "auto", "auto, local, threads, sync, or the address of a scheduler.", show_default=True
     )
     site: str | None = option(
@@ -100,6 +104,9 @@ class BatchOptions:
     insecure: bool = option(
         False, "Allow an unencrypted scheduler on another machine.", only=DRIVING
     )
+    page: bool = option(
+        True, "Show the batch on a page of dask's dashboard; the default.", only=DRIVING
+    )
     policy: RetryPolicy = option(  # noqa: RUF009 - a field
         RetryPolicy(),
         "Limits on retries, delays and waiting; some are options of the command line.",
@@ -107,11 +114,34 @@ class BatchOptions:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scheduler", read_address(self.scheduler))
         try:
             if self.date is not None:
                 datetime.fromisoformat(self.date)
         except ValueError:
             raise RequestError(f"date {self.date!r}: must be like 2024-01-31T12:00:00") from None
+
+
+def read_address(scheduler: Any) -> str:
+    """Return the name or address of a scheduler, which a dask Client or Cluster may stand for.
+
+    The driver connects to the address itself, so certificates come from dask's configuration.
+
+    Raises
+    ------
+    RequestError
+        If it is nothing of the kind.
+    """
+    if isinstance(scheduler, str):
+        return scheduler
+    owner = getattr(scheduler, "scheduler", None)  # a Client has no `scheduler_address`
+    address = getattr(scheduler, "scheduler_address", None) or getattr(owner, "address", None)
+    if not isinstance(address, str):
+        raise RequestError(
+            f"scheduler {scheduler!r}: must be a name, an address, or a dask Client or Cluster "
+            "that is running"
+        )
+    return address
 
 
 POLICY_OPTIONS: Mapping[str, Mapping[str, Any]] = {

@@ -23,6 +23,7 @@ _KEYS = {
     "rerun": "again",
     "policy": "policy",
     "recursive": "recursive",
+    "page": "page",
 }
 """Attribute to key in the ledger, whose format is older than the attributes' names."""
 
@@ -49,6 +50,8 @@ class Order:
         Limits on retries, delays and waiting.
     recursive : bool
         True if folders are searched recursively.
+    page : bool
+        True if the batch is shown on a page of the dashboard.
     """
 
     inputs: tuple[str, ...]
@@ -59,6 +62,7 @@ class Order:
     rerun: RerunPolicy = field(default_factory=RerunPolicy)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     recursive: bool = False
+    page: bool = True
 
     @classmethod
     def from_options(
@@ -84,6 +88,7 @@ class Order:
             rerun=_select(RerunPolicy, options),
             policy=options.policy,
             recursive=options.recursive,
+            page=options.page,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -102,7 +107,8 @@ class Order:
             site=SiteRequest(**values["wish"]),
             rerun=RerunPolicy(**values["again"]),
             policy=RetryPolicy(**values["policy"]),
-            recursive=values.get("recursive", False),  # missing in older ledgers
+            recursive=values.get("recursive", False),  # missing in older ledgers, as is `page`
+            page=values.get("page", True),
         )
 
 

@@ -1,4 +1,4 @@
-"""Running a batch from Python; the command line does the same."""
+"""Running a batch in this process from Python; the command line does the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.arguments import BatchArguments, RunArguments, accept_arguments
-from calbatch.cluster.batch.launching import launch
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.product_names import require_product_names
 from calbatch.cluster.batch.registering import RegisteredBatch, begin_batch
@@ -45,35 +44,6 @@ def run(arguments: RunArguments) -> Result:
     """
     batch = register(arguments, source="run's arguments")
     return drive(batch, arguments.console or Console(stderr=True), debug=arguments.debug)
-
-
-@accept_arguments(BatchArguments)
-def submit(arguments: BatchArguments) -> Result:
-    """Calibrate exposures in the background, and return at once.
-
-    The batch continues after this process has ended. If the site's workers are Slurm jobs, its
-    driver is a job, too.
-
-    Parameters
-    ----------
-    FIELDS
-
-    Returns
-    -------
-    Result
-        The batch: `Result.state` follows its progress, and `Result.wait` waits for its end. The
-        commands `calbatch status`, `calbatch logs` and `calbatch cancel` take `Result.name`.
-
-    Raises
-    ------
-    RequestError
-        If the batch cannot be started.
-    TypeError
-        If there is no such option.
-    """
-    batch = register(arguments, source="submit's arguments")
-    launch(batch)
-    return Result(batch.folder, 0.0)
 
 
 def register(arguments: BatchArguments, *, source: str = COMMAND_LINE) -> RegisteredBatch:

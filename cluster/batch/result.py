@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from calbatch.cluster.batch.liveness import EXIT_STATUS, batch_state
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, ExposureRow, LedgerError, View
-from calbatch.cluster.ledger.records import FINAL
+from calbatch.cluster.ledger.records import FAILED, FINAL
 from calbatch.models.fits.writer import Product
+from calbatch.models.markup import Markup, make_details, make_display, make_table, wrap
 from calbatch.models.storage.location import Location, location
 
-_LOOK_EVERY = 0.5
-"""Seconds between checks of a batch in the background."""
+SHOWN = 20
+"""Maximum number of failures that a notebook shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +87,6 @@ class Result:
             return self.ending.state
         with View(self.folder.state) as view:
             return batch_state(self.folder, view.batch(self.name))
-
-    def wait(self, timeout: float | None = None) -> Result:
-        """Wait for the end of a batch in the background, and return its result.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait.
-
-        Raises
-        ------
-        TimeoutError
-            If the batch is still waiting or running after that time.
-        """
-        limit = time.monotonic() + (math.inf if timeout is None else timeout)
-        while self.state in ("planned", "running"):
-            if time.monotonic() > limit:
-                raise TimeoutError(f"{self.name} is {self.state} after {timeout:g} s")
-            time.sleep(_LOOK_EVERY)
-        with View(self.folder.state) as view:
-            row = view.batch(self.name)
-        return Result(self.folder, (row.ended or row.created) - (row.started or row.created))
 
     @property
     def reason(self) -> str:
@@ -180,6 +159,46 @@ class Result:
         done = counts["done"] + counts["kept"]
         failed = counts["failed"] + counts["quarantined"]
         return f"<Result {self.name}: {done} done, {failed} failed, in {self.output_dir}>"
+
+    def _repr_html_(self) -> str:
+        try:
+            return make_display(*_sections(self))
+        except LedgerError:  # pruned, or damaged
+            return make_display(repr(self))
+
+
+def _sections(result: Result) -> Iterator[Markup]:
+    """Yield the parts of a result's HTML."""
+    yield wrap("div", wrap("strong", result.name), f" {result.state} in {result.seconds:.1f} s")
+    if result.reason:
+        yield wrap("div", result.reason)
+    yield make_table(sorted(result.counts.items()), ("state", "exposures"))
+    yield wrap("div", f"products are in {result.output_dir}")
+    failed = list(islice(result.each(*FAILED), SHOWN + 1))
+    if failed:
+        rows = [(outcome.path.name, outcome.error) for outcome in failed[:SHOWN]]
+        title = "failures" if len(failed) <= SHOWN else f"the first {SHOWN} failures"
+        yield make_details(title, make_table(rows, ("exposure", "reason")))
+
+
+def read_result(folder: BatchFolder) -> Result:
+    """Return the result of a batch from its ledger alone, whoever drives it.
+
+    Parameters
+    ----------
+    folder : BatchFolder
+        The batch's files.
+
+    Raises
+    ------
+    LedgerError
+        If there is no such batch.
+    """
+    with View(folder.state) as view:
+        row = view.batch(folder.name)
+    is_running = batch_state(folder, row) == "running"
+    ended = time.time() if is_running else row.ended or row.created
+    return Result(folder, ended - (row.started or row.created))
 
 
 def _state(outcome: Outcome) -> str:

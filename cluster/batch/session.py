@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from rich.console import Console
@@ -14,10 +15,12 @@ from calbatch.calibrate import warm
 from calbatch.cluster.batch.leftovers import end_abandoned_batches, living_batches, remove_leftovers
 from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.manifest import write_manifest
+from calbatch.cluster.batch.page_reports import make_monitor, show_on_page
 from calbatch.cluster.batch.registering import RegisteredBatch, abandon_batch
 from calbatch.cluster.batch.report import describe_unrecorded
 from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.display.fetch_progress import fetch_references
+from calbatch.cluster.display.monitor import BatchMonitor
 from calbatch.cluster.display.progress import ProgressDisplay, show_progress
 from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.driver import Driver
@@ -27,6 +30,7 @@ from calbatch.cluster.driver.room import describe_unwritable, wait_for_commit
 from calbatch.cluster.driver.staging import Fence, take_over
 from calbatch.cluster.errors import RequestError, is_expected
 from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.folder import registry
 from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError
 from calbatch.cluster.planning.checksum_memory import ChecksumMemory
@@ -132,6 +136,8 @@ class _Session:
     debug: bool
     open_site: SiteOpener
     recorder: Recorder | None = None
+    monitor: BatchMonitor | None = None  # of a batch that is shown on a page
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
 
     def run(self) -> Ending:
         """Drive the batch, finalize its ledger, manifest and folder, and return the ending."""
@@ -226,18 +232,37 @@ class _Session:
             self.ledger.set_context(batch, rules.context, rules.context_reason)
             self._introduce()
             with show_progress(len(inputs), self.console, debug=self.debug) as display:
-                recorder = Recorder(
-                    self.ledger, batch, self.sums, display, display.say, dependencies=dependencies
-                )
-                self.recorder = recorder
+                recorder = self._make_recorder(batch, display)
                 driver = self._driver(feed, recorder, staging)
                 if driver.prepare():
                     self._compile(driver)
-                    driver.run(partial(self._enter, display))
+                    driver.run(partial(self._enter, display, batch))
         if driver.stopping:
             cancelled = driver.stopping.startswith("cancelled")
             return ("cancelled" if cancelled else "interrupted"), driver.stopping
         return ("failed" if recorder.failed else "done"), ""
+
+    def _make_recorder(self, batch: int, display: ProgressDisplay) -> Recorder:
+        """Return the recorder, which reports to the display and to a monitor, if needed."""
+        if self.registered.order.page and self.place.site is not None:
+            self.monitor = make_monitor(self.registered, self.ledger, batch)
+        monitor = self.monitor
+
+        def show(outcome: Outcome) -> None:
+            display(outcome)
+            if monitor is not None:
+                monitor.add(outcome)
+
+        self.recorder = Recorder(
+            self.ledger,
+            batch,
+            self.sums,
+            show,
+            display.say,
+            dependencies=self.registered.dependencies,
+            on_state=monitor.set_state if monitor is not None else None,
+        )
+        return self.recorder
 
     def _driver(self, feed: Feed, recorder: Recorder, staging: Fence) -> Driver:
         folder, order = self.registered.folder, self.registered.order
@@ -252,13 +277,20 @@ class _Session:
         return Driver(setup, feed, recorder, order.policy)
 
     @contextmanager
-    def _enter(self, display: ProgressDisplay, alone: bool) -> Iterator[Site]:
-        """Open the site, and show where it is."""
+    def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:
+        """Open the site, and show and record where it is."""
         with ExitStack() as stack:
             site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:
                 display.say(f"running on {site.description}")
-            display.show_dashboard(site.dashboard)
+            link = site.dashboard
+            if self.monitor is not None:
+                page = show_on_page(
+                    site, self.registered.folder, self.monitor, self.token, display.say
+                )
+                link = stack.enter_context(page)
+            self.ledger.set_dashboard(batch, link)
+            display.show_dashboard(link)
             yield site
 
     def _enter_site(self, stack: ExitStack, *, alone: bool) -> Site:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from calbatch.calibrate.references import CrdsReferences
+from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.progress import PLAIN_EVERY
 from calbatch.cluster.display.quantities import duration, megabytes
 from calbatch.models.errors import format_count
+from calbatch.models.markup import make_bar, make_display
 
 Progress = Callable[[str, int, int], None]
 """Callback with a file's name, the bytes received and its size."""
@@ -67,8 +69,8 @@ def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
         Shows the progress.
     """
     received = FetchTally(total)
-    live = console.is_terminal or console.is_jupyter
-    with _bar(received, console) if live else _lines(received, console) as refresh:
+    open_display = _html if console.is_jupyter else _bar if console.is_terminal else _lines
+    with open_display(received, console) as refresh:
 
         def show(name: str, count: int, size: int) -> None:
             received.add(name, count, size)
@@ -87,6 +89,17 @@ def _bar(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(received.line(), total=received.total)
         yield lambda: bar.update(task, completed=received.whole, description=received.line())
+
+
+@contextmanager
+def _html(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]:
+    def read() -> Snapshot:
+        text = received.line()
+        html = make_display(make_bar(received.whole, received.total), f" {text}")
+        return Snapshot(html=html, text=text)
+
+    with follow_in_notebook(read):
+        yield lambda: None
 
 
 @contextmanager

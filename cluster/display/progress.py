@@ -11,9 +11,11 @@ from operator import itemgetter
 from rich.console import Console
 from rich.text import Text
 
+from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
+from calbatch.models.markup import make_bar, make_display
 
 LIVE_EVERY = 0.1
 """Seconds between updates of a live bar."""
@@ -171,7 +173,8 @@ def show_progress(
         Show the tracebacks of failures.
     """
     tally = BatchTally(total)
-    with _bar(tally, console) if is_live(console) else _lines(tally, console) as refresh:
+    show = _html if console.is_jupyter else _bar if console.is_terminal else _lines
+    with show(tally, console) as refresh:
         yield ProgressDisplay(tally, console, refresh, debug=debug)
 
 
@@ -197,6 +200,17 @@ def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
 
         yield _make_refresher(LIVE_EVERY, tally, show)
         show()
+
+
+@contextmanager
+def _html(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
+    def read() -> Snapshot:
+        text = tally.line()
+        html = make_display(make_bar(tally.ended, tally.total), f" {text}")
+        return Snapshot(html=html, text=text)
+
+    with follow_in_notebook(read):  # rich needs ipywidgets for this
+        yield lambda: None
 
 
 @contextmanager

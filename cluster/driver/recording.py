@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
@@ -20,6 +21,7 @@ from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 
 OutcomeCallback = Callable[[Outcome], None]
+StateCallback = Callable[[int, str], None]
 
 
 @dataclass
@@ -68,6 +70,8 @@ class Recorder:
         Shows a line to the user.
     dependencies : Dependencies, optional
         The units that wait for others; it receives each final outcome.
+    on_state : callable, optional
+        Called with the number and the new state of an exposure.
 
     Attributes
     ----------
@@ -84,9 +88,11 @@ class Recorder:
         say: Callable[[str], None] = lambda text: None,
         *,
         dependencies: Dependencies | None = None,
+        on_state: StateCallback | None = None,
     ) -> None:
         self.ledger, self.batch, self.sums, self.on_outcome = ledger, batch, sums, on_outcome
         self.say, self._dependencies = say, dependencies or Dependencies()
+        self._on_state = on_state
         self.failed = self.done = 0
         self._earlier_attempts = ledger.count_attempts(batch)  # made by earlier drivers
         self._bodies: set[str] = set()
@@ -111,6 +117,12 @@ class Recorder:
         self.done += not outcome.failed
         self.on_outcome(outcome)
 
+    def _set_state(self, number: int, state: str, **values: Any) -> None:
+        """Record the state of an exposure, and other columns."""
+        self.ledger.update_exposure(self.batch, number, state=state, **values)
+        if self._on_state is not None:
+            self._on_state(number, state)
+
     def record_plan(self, planned: PlannedExposure) -> None:
         """Record an exposure's input and parameters when its calibration is about to start."""
         if planned.source is None:
@@ -118,8 +130,8 @@ class Recorder:
         path, size, mtime_ns, header = planned.source
         if not planned.is_known:
             self.ledger.add_header(path, size, mtime_ns, header, planned.header)
-        self.ledger.update_exposure(
-            self.batch, planned.number, state="running", size=size, mtime_ns=mtime_ns,
+        self._set_state(
+            planned.number, "running", size=size, mtime_ns=mtime_ns,
             digest=header, parameters=self._body(planned.settings.key, planned.settings.body),
             **({"note": planned.rerun_reason} if planned.rerun_reason else {}),
         )  # fmt: skip
@@ -143,10 +155,8 @@ class Recorder:
 
     def record_start(self, attempt: Attempt) -> None:
         """Record that an attempt has been submitted."""
-        self.ledger.update_exposure(
-            self.batch, attempt.planned.number,
-            state="running", attempts=attempt.serial, started=time.time(),
-        )  # fmt: skip
+        number = attempt.planned.number
+        self._set_state(number, "running", attempts=attempt.serial, started=time.time())
 
     def _record_attempt(self, attempt: Attempt, outcome: Outcome, log: str, result: str) -> None:
         """Record the end of an attempt."""
@@ -170,10 +180,8 @@ class Recorder:
         """Record a failed attempt that will be followed by another one in some seconds."""
         number = attempt.planned.number
         self._record_attempt(attempt, outcome, log, str(outcome.kind))
-        self.ledger.update_exposure(
-            self.batch, number, state="retrying", reason=outcome.error,
-            deaths=attempt.history.deaths_alone,
-        )  # fmt: skip
+        deaths = attempt.history.deaths_alone
+        self._set_state(number, "retrying", reason=outcome.error, deaths=deaths)
         suffix = ", alone" if alone else ""
         text = f"{outcome.error}; retrying in {seconds:.1f} s{suffix}"
         self.ledger.add_event(self.batch, "retry", text, number)
@@ -183,8 +191,8 @@ class Recorder:
         assert planned.source is not None
         _, size, mtime_ns, header = planned.source
         identity = planned.identity(self.sums)
-        self.ledger.update_exposure(
-            self.batch, planned.number, state="kept", size=size, mtime_ns=mtime_ns, digest=header,
+        self._set_state(
+            planned.number, "kept", size=size, mtime_ns=mtime_ns, digest=header,
             identity=identity, note="already calibrated, and unchanged",
             parameters=self._body(planned.settings.key, planned.settings.body),
             refs=self._references(planned), ended=time.time(), content=planned.content or None,
@@ -211,8 +219,8 @@ class Recorder:
         values = {"identity": planned.identity(self.sums)} if planned.source else {}
         if planned.source and planned.files():
             values["refs"] = self._references(planned)
-        self.ledger.update_exposure(
-            self.batch, number, state=state, reason=outcome.error, ended=time.time(),
+        self._set_state(
+            number, state, reason=outcome.error, ended=time.time(),
             seconds=outcome.seconds, cpu=outcome.cpu, deaths=attempt.history.deaths_alone,
             peak=max((p.bytes for p in outcome.peaks), default=0),
             warnings=json.dumps(outcome.warnings), stages=json.dumps(dict(outcome.stages)),
@@ -239,9 +247,7 @@ class Recorder:
     def _record_blocked(self, blocked: Sequence[BlockedUnit]) -> None:
         for unit in blocked:
             error = f"{unit.path}: {unit.reason}"
-            self.ledger.update_exposure(
-                self.batch, unit.number, state="failed", reason=error, ended=time.time()
-            )
+            self._set_state(unit.number, "failed", reason=error, ended=time.time())
             self._count_outcome(Outcome(number=unit.number, path=unit.path, error=error))
 
     def _references(self, planned: PlannedExposure) -> str:

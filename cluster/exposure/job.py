@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from calbatch.models.storage.location import Location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.threads import ThreadPool
+from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.portable import pack, unpack
 
 
@@ -244,6 +245,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     """
     clock = Stopwatch()
     remarks: list[str] = []
+    requests, hits = reference_cache.count_requests()
     try:
         limit = {MEMORY: memory} if memory else {}
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
@@ -255,7 +257,9 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
                     writer.abort()
     except Exception as error:  # a failure concerns this exposure only
         return failure(job.number, job.path, _replace_if_fenced(job, error), clock, remarks)
-    return success(job, written, clock, remarks, [peak_memory()])
+    outcome = success(job, written, clock, remarks, [peak_memory()])
+    all_requests, all_hits = reference_cache.count_requests()
+    return replace(outcome, cache_requests=all_requests - requests, cache_hits=all_hits - hits)
 
 
 def _compute(graph: Any, threads: int) -> Any:

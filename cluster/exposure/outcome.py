@@ -92,6 +92,8 @@ class Outcome:
         Peak memory of the processes that worked on the exposure.
     kept : bool
         True if its products already existed and were kept.
+    cache_requests, cache_hits : int
+        Number of pieces of references that were asked of the process's cache, and that it had.
     """
 
     number: int
@@ -108,6 +110,8 @@ class Outcome:
     stages: Mapping[str, float] = field(default_factory=dict)
     peaks: tuple[MemoryPeak, ...] = ()
     kept: bool = False
+    cache_requests: int = 0
+    cache_hits: int = 0
 
     def __repr__(self) -> str:
         if self.failed:

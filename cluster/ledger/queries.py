@@ -103,6 +103,20 @@ class HistoryQueries:
                 return BatchRow.of(row)
         raise LedgerError(f"{self.path}: has no batch {name}")
 
+    def states(self, batch: int) -> list[str]:
+        """Return the states of a batch's exposures, in order."""
+        query = "SELECT state FROM exposures WHERE batch = ? ORDER BY number"
+        return [row["state"] for row in self._rows(query, batch)]
+
+    def latest_failures(self, batch: int, count: int) -> list[tuple[int, str, str]]:
+        """Return number, path and reason of the exposures of a batch that failed last, in order."""
+        query = (
+            "SELECT number, path, reason FROM exposures WHERE batch = ? AND state IN "
+            "('failed', 'quarantined') ORDER BY ended DESC LIMIT ?"
+        )
+        rows = list(self._rows(query, batch, count))
+        return [(row["number"], row["path"], row["reason"]) for row in reversed(rows)]
+
     def count_attempts(self, batch: int) -> dict[int, int]:
         """Return the number of attempts at each exposure of a batch that has had any."""
         query = "SELECT number, attempts FROM exposures WHERE batch = ? AND attempts > 0"

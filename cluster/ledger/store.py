@@ -256,6 +256,10 @@ class Ledger(HistoryQueries, UnitQueries):
         )  # fmt: skip
         self.commit()
 
+    def set_dashboard(self, batch: int, dashboard: str | None) -> None:
+        """Record the address of a batch's dashboard; it is shown while the batch runs."""
+        self._change("UPDATE batches SET dashboard = ? WHERE id = ?", dashboard or "", batch)
+
     def set_context(self, batch: int, context: str, reason: str) -> None:
         """Record the CRDS context of a batch and the reason for it."""
         self._change(

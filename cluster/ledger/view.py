@@ -187,6 +187,12 @@ class View(HistoryQueries, UnitQueries):
         query = "SELECT * FROM events WHERE batch = ? AND time > ? ORDER BY id"
         return [self._decode_row(EventRow, row) for row in self._rows(query, batch, after)]
 
+    def last_event(self, batch: int, kind: str) -> EventRow | None:
+        """Return the latest event of a kind; None if there is none."""
+        query = "SELECT * FROM events WHERE batch = ? AND kind = ? ORDER BY id DESC LIMIT 1"
+        rows = (self._decode_row(EventRow, row) for row in self._rows(query, batch, kind))
+        return next(rows, None)
+
     def count_ended(self, batch: int, time: float) -> int:
         """Return the number of exposures calibrated since a time, for the rate display."""
         query = (

@@ -16,6 +16,7 @@ from tornado import web
 from tornado.ioloop import IOLoop
 
 from calbatch.cluster.exposure.messages import escape_text
+from calbatch.cluster.sites.page.plugin import NAME
 
 
 class LateDashboard(web.Application):
@@ -51,6 +52,8 @@ class LateDashboard(web.Application):
         server = self._scheduler
         dashboard.connect(server.http_application, server.http_server, server, prefix="/")
         server.http_application.applications.remove(self)
+        if NAME in server.plugins:
+            server.plugins[NAME].add_link()
 
 
 class _FirstRequest(web.RequestHandler):
@@ -82,6 +85,12 @@ class _PlotList(IndividualPlots):
                 except ImportError:  # there are no plots
                     break
         super().get()
+
+    def write(self, chunk: Any) -> None:
+        """Write the list; the extension can show calbatch's page beside dask's plots."""
+        if isinstance(chunk, dict) and NAME in self.server.plugins:
+            chunk = {"Calbatch": "/calbatch", **chunk}
+        super().write(chunk)
 
 
 routes: list[tuple[str, type, dict[str, Any]]] = [(r"individual-plots.json", _PlotList, {})]

@@ -6,11 +6,13 @@ from calbatch.models.model import DataModel
 
 __all__ = [
     "AmiLgFitModel", "AmiLgModel", "AmiOIModel", "AsnModel", "CombinedSpecModel", "ContrastModel",
-    "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUCubeModel", "IFUImageModel", "ImageModel",
-    "Level1bModel", "MRSSpecModel", "OpenWindowsModel", "OutlierIFUOutputModel", "QuadModel",
-    "RampFitOutputModel", "RampModel", "SegmentationMapModel", "SlitDataModel", "SlitModel",
-    "SossExtractModel", "SossWaveGridModel", "SpecModel", "SuperstripeRampModel", "TSOSpecModel",
-    "TrapsFilledModel", "WFSSCombinedSpecModel", "WFSSSpecModel",
+    "CubeModel", "GuiderCalModel", "GuiderRawModel", "IFUCubeModel", "IFUImageModel",
+    "ImageModel", "Level1bModel", "MRSMultiSpecModel", "MRSSpecModel", "MultiCombinedSpecModel",
+    "MultiExposureModel", "MultiSlitModel", "MultiSpecModel", "OpenWindowsModel",
+    "OutlierIFUOutputModel", "QuadModel", "RampFitOutputModel", "RampModel",
+    "SegmentationMapModel", "SlitDataModel", "SlitModel", "SossExtractModel", "SossWaveGridModel",
+    "SpecModel", "SuperstripeRampModel", "TSOMultiSpecModel", "TSOSpecModel", "TrapsFilledModel",
+    "WFSSCombinedSpecModel", "WFSSMultiCombinedSpecModel", "WFSSMultiSpecModel", "WFSSSpecModel",
 ]  # fmt: skip
 
 
@@ -122,6 +124,12 @@ class TrapsFilledModel(DataModel):
     schema_url = "trapsfilled.schema.yaml"
 
 
+class MultiSlitModel(DataModel):
+    """The slits of an exposure, each with pixels and metadata of its own."""
+
+    schema_url = "multislit.schema.yaml"
+
+
 class OutlierIFUOutputModel(DataModel):
     """Intermediate results of outlier detection in integral-field exposures."""
 
@@ -198,3 +206,45 @@ class WFSSSpecModel(DataModel):
     """Extracted slitless spectra, by source."""
 
     schema_url = "wfss_spec.schema.yaml"
+
+
+class MRSMultiSpecModel(DataModel):
+    """Extracted spectra of the MIRI MRS."""
+
+    schema_url = "mrs_multispec.schema.yaml"
+
+
+class MultiCombinedSpecModel(DataModel):
+    """Spectra that were combined from several exposures."""
+
+    schema_url = "multicombinedspec.schema.yaml"
+
+
+class MultiExposureModel(DataModel):
+    """The slits of one source, one from each exposure."""
+
+    schema_url = "multiexposure.schema.yaml"
+
+
+class MultiSpecModel(DataModel):
+    """Extracted spectra of an exposure, such as one for each slit."""
+
+    schema_url = "multispec.schema.yaml"
+
+
+class TSOMultiSpecModel(DataModel):
+    """Extracted spectra of a time series, such as one for each order."""
+
+    schema_url = "tso_multispec.schema.yaml"
+
+
+class WFSSMultiCombinedSpecModel(DataModel):
+    """Combined slitless spectra, such as one table for each order."""
+
+    schema_url = "wfss_multicombinedspec.schema.yaml"
+
+
+class WFSSMultiSpecModel(DataModel):
+    """Extracted slitless spectra, a table for each exposure and order."""
+
+    schema_url = "wfss_multispec.schema.yaml"

@@ -9,11 +9,12 @@ from calbatch.models.model import DataModel
 __all__ = [
     "BarshadowModel", "DarkMIRIModel", "DarkModel", "DarkNirspecModel", "FlatModel",
     "FringeModel", "GainModel", "IPCModel", "LastFrameModel", "LinearityModel", "MaskModel",
-    "NRMModel", "PersistenceSatModel", "PictureFrameModel", "PixelAreaModel", "PsfMaskModel",
-    "RSCDModel", "ReadnoiseModel", "ReferenceCubeModel", "ReferenceFileModel",
-    "ReferenceImageModel", "ReferenceQuadModel", "ResetModel", "ResolutionModel",
-    "SaturationModel", "SossBkgModel", "SpecKernelModel", "SpecProfileSingleModel",
-    "StrayLightModel", "SuperBiasModel", "TrapDensityModel", "WaveMapSingleModel",
+    "NRMModel", "NirspecQuadFlatModel", "PathlossModel", "PersistenceSatModel",
+    "PictureFrameModel", "PixelAreaModel", "PsfMaskModel", "RSCDModel", "ReadnoiseModel",
+    "ReferenceCubeModel", "ReferenceFileModel", "ReferenceImageModel", "ReferenceQuadModel",
+    "ResetModel", "ResolutionModel", "SaturationModel", "SossBkgModel", "SpecKernelModel",
+    "SpecProfileModel", "SpecProfileSingleModel", "SpecPsfModel", "SpecTraceModel",
+    "StrayLightModel", "SuperBiasModel", "TrapDensityModel", "WaveMapModel", "WaveMapSingleModel",
     "WfssBkgModel",
 ]  # fmt: skip
 
@@ -216,3 +217,43 @@ class WfssBkgModel(ReferenceFileModel):
     """The background of slitless spectra."""
 
     schema_url = "wfssbkg.schema.yaml"
+
+
+class NirspecQuadFlatModel(ReferenceFileModel):
+    """Flat fields of the quadrants of the micro-shutters of NIRSpec."""
+
+    schema_url = "nirspec_quad_flat.schema.yaml"
+    instrument = "NIRSPEC"
+
+
+class PathlossModel(ReferenceFileModel):
+    """Light that is lost at apertures, for point sources and uniform ones."""
+
+    schema_url = "pathloss_apertures.schema.yaml"
+
+
+class SpecProfileModel(ReferenceFileModel):
+    """The spatial profiles of the orders of NIRISS SOSS."""
+
+    schema_url = "specprofile.schema.yaml"
+    instrument = "NIRISS"
+
+
+class SpecPsfModel(ReferenceFileModel):
+    """Point-spread functions of spectra, by aperture."""
+
+    schema_url = "specpsf.schema.yaml"
+
+
+class SpecTraceModel(ReferenceFileModel):
+    """The traces of the orders of NIRISS SOSS."""
+
+    schema_url = "spectrace.schema.yaml"
+    instrument = "NIRISS"
+
+
+class WaveMapModel(ReferenceFileModel):
+    """The wavelengths of the orders of NIRISS SOSS."""
+
+    schema_url = "wavemap.schema.yaml"
+    instrument = "NIRISS"

@@ -35,7 +35,7 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     "mrsptcorr": (tables.MirMrsPtCorrModel,),
     "mrsxartcorr": (tables.MirMrsXArtCorrModel,),
     "nrm": (references.NRMModel,),
-    "pathloss": (tables.MirLrsPathlossModel,),
+    "pathloss": (tables.MirLrsPathlossModel, references.PathlossModel),
     "persat": (references.PersistenceSatModel,),
     "photom": (
         tables.FgsImgPhotomModel, tables.MirImgPhotomModel, tables.MirLrsPhotomModel,
@@ -52,12 +52,15 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     "rscd": (references.RSCDModel,),
     "saturation": (references.SaturationModel,),
     "speckernel": (references.SpecKernelModel,),
+    "specprofile": (references.SpecProfileModel,),
+    "spectrace": (references.SpecTraceModel,),
     "specwcs": (tables.MiriLRSSpecwcsModel,),
     "straymask": (references.StrayLightModel,),
     "superbias": (references.SuperBiasModel,),
     "throughput": (tables.ThroughputModel,),
     "trapdensity": (references.TrapDensityModel,),
     "trappars": (tables.TrapParsModel,),
+    "wavemap": (references.WaveMapModel,),
     "wfssbkg": (references.WfssBkgModel,),
 }  # fmt: skip
 """Model classes by CRDS reference type; the contents of a file decide between several."""
@@ -97,8 +100,11 @@ def choose_reference_class(
 
 
 def _has_contents(layout: Layout, cls: type[ReferenceFileModel]) -> bool:
-    """Return whether a file has all that a class requires, and anything of it."""
-    specs = load_schema(cls.schema_url).fields.values()
+    """Return whether a file has all that a class requires, and anything of it or of an item."""
+    schema = load_schema(cls.schema_url)
+    specs = [*schema.fields.values()]
+    for of_list in schema.lists.values():
+        specs += of_list.item.fields.values()
     present = [spec for spec in specs if _is_as_specified(layout.find(spec.hdu), spec)]
     return bool(present) and all(spec in present for spec in specs if spec.required)
 

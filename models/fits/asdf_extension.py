@@ -11,15 +11,23 @@ Source: stdatamodels 6.0 (`fits_support`), ASDF standard 1.6.0.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import yaml
 
+from calbatch.models.asdf._nodes import (
+    NameTree,
+    as_text,
+    blocks_needed,
+    prune,
+    remove_links,
+    replace_block_numbers,
+    set_node,
+)
 from calbatch.models.asdf.asdf_blocks import split_blocks
 from calbatch.models.asdf.asdf_tree import compose_tree, find_tree_end, load_plain
 from calbatch.models.errors import FileError, one_line
@@ -39,33 +47,27 @@ _EMPTY = b"""#ASDF 1.0.0
 {}
 ...
 """
-_TAGS = {"!": "tag:stsci.edu:asdf/"}
-
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
 _ABOUT_ITSELF = ("asdf_library", "history")
 _OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
 
 
-@dataclass(frozen=True)
-class NameTree:
-    """Names to remove from a tree: leaves as a whole, branches by the names in them."""
+class AsdfPlace(NamedTuple):
+    """The place of an item's values in an ASDF extension.
 
-    below: Mapping[str, NameTree]
+    Attributes
+    ----------
+    extension : Hdu
+        The extension.
+    name, number : str, int
+        The list there, and the item's index in it; "" if the values are those of the whole file.
+    schema : Schema
+        The values that headers and HDUs have as well.
+    """
 
-    @classmethod
-    def of(cls, paths: Iterable[str]) -> NameTree:
-        """Return the names of dotted paths."""
-        tree: dict[str, Any] = {}
-        for path in paths:
-            branch = tree
-            for part in path.split("."):
-                branch = branch.setdefault(part, {})
-        return cls._of_tree(tree)
-
-    @classmethod
-    def _of_tree(cls, tree: Mapping[str, Any]) -> NameTree:
-        return cls({name: cls._of_tree(branch) for name, branch in tree.items()})
+    extension: Hdu
+    name: str
+    number: int
+    schema: Schema
 
 
 def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
@@ -76,7 +78,10 @@ def asdf_table(content: bytes = _EMPTY) -> npt.NDArray[np.void]:
 
 
 def build_asdf_hdus(
-    schema: Schema, hdus: Iterable[Hdu], values: Mapping[str, Any] | None = None
+    schema: Schema,
+    hdus: Iterable[Hdu],
+    values: Mapping[str, Any] | None = None,
+    places: Mapping[str, Sequence[AsdfPlace | None]] | None = None,
 ) -> list[OutputTable]:
     """Return the ASDF extension of a model, or an empty list.
 
@@ -89,6 +94,8 @@ def build_asdf_hdus(
         The HDUs of the model's file that no schema names.
     values : mapping, optional
         Plain values to store in the extension, by dotted path.
+    places : mapping, optional
+        For each item of a list, the place of its further values, or None.
 
     Raises
     ------
@@ -96,7 +103,10 @@ def build_asdf_hdus(
         If the file's extension is damaged.
     """
     found = next((hdu for hdu in hdus if hdu.name == ASDF), None)
-    content = None if found is None else _remainder(schema, found)
+    order, foreign = _split_places(places or {}, found)
+    content = None if found is None else _remainder(schema, found, order)
+    if foreign:
+        content = _add_items(content or _EMPTY, foreign)
     if values:
         content = set_values(content or _EMPTY, values)
     if content is None and schema.lookup("meta.model_type") is None:
@@ -104,13 +114,38 @@ def build_asdf_hdus(
     return [OutputTable(ASDF, asdf_table(content or _EMPTY))]
 
 
-def _remainder(schema: Schema, hdu: Hdu) -> bytes | None:
+def _split_places(
+    places: Mapping[str, Sequence[AsdfPlace | None]], own: Hdu | None
+) -> tuple[dict[str, list[int | None]], dict[tuple[str, int], bytes]]:
+    """Return the items' indices in an extension, and the values of items that are elsewhere."""
+    order: dict[str, list[int | None]] = {}
+    foreign = {}
+    for name, of_items in places.items():
+        order[name] = [None] * len(of_items)
+        for index, place in enumerate(of_items):
+            if place is None:
+                continue
+            if place.extension == own and place.name == name:
+                order[name][index] = place.number
+                continue
+            values = _process(place.extension, partial(extract_item, place=place))
+            if values is not None:
+                foreign[name, index] = values
+    return order, foreign
+
+
+def _remainder(schema: Schema, hdu: Hdu, order: Mapping[str, Sequence[int | None]]) -> bytes | None:
     """Return the values of an extension that are in no header or HDU; None if there are none."""
+    return _process(hdu, partial(remove_header_values, schema, order=order))
+
+
+def _process(hdu: Hdu, function: Callable[[bytes], bytes | None]) -> bytes | None:
+    """Return the result of a function on an extension's content."""
     require_memory(hdu.stamp.path, hdu.data_size, f"reading {hdu.label} as a whole")
     with open_decompressed(hdu.stamp) as read_at:
         content = read_at(hdu.data_offset, hdu.data_size)
     try:
-        return remove_header_values(schema, content)
+        return function(content)
     except MemoryError:
         raise
     except Exception as error:  # PyYAML raises exceptions of many kinds
@@ -170,10 +205,21 @@ def _text_of(content: bytes) -> bytes:
     return content[start:stop]
 
 
-def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
+def remove_header_values(
+    schema: Schema, content: bytes, order: Mapping[str, Sequence[int | None]] | None = None
+) -> bytes | None:
     """Return an ASDF file without values in a model's headers and HDUs; None if nothing remains.
 
     The tree is processed as text, and no objects are made from it.
+
+    Parameters
+    ----------
+    schema : Schema
+        Names the values.
+    content : bytes
+        The file.
+    order : mapping, optional
+        The index that each item of a list has in the file, or None; by default they are the same.
 
     Raises
     ------
@@ -181,23 +227,78 @@ def remove_header_values(schema: Schema, content: bytes) -> bytes | None:
         If the file is damaged, nested too deeply, or has too many parts.
     """
     text = _text_of(content)
-    if not text:
-        return None
-    start = content.find(text)
-    stop = start + len(text)
-    tree = compose_tree(text)
+    tree = compose_tree(text) if text else None
     if not isinstance(tree, yaml.MappingNode):
         return None
-    paths = [s.path for s in schema.keywords.values() if s.keyword is not None]
-    _prune(tree, NameTree.of([*paths, *schema.fields, *_OF_HEADERS]))
-    nodes = list(_without_links(tree))
+    prune(tree, _names(schema))
+    for name, spec in schema.lists.items():
+        _prune_items(tree, name, spec.item, (order or {}).get(name))
+    return _rebuild(content, text, tree)
+
+
+def extract_item(content: bytes, place: AsdfPlace) -> bytes | None:
+    """Return an ASDF file of the further values of an item; None if there are none.
+
+    Raises
+    ------
+    ValueError, yaml.YAMLError
+        As for `remove_header_values`.
+    """
+    text = _text_of(content)
+    tree: Any = compose_tree(text) if text else None
+    if place.name and tree is not None:
+        items = next((value for key, value in tree.value if key.value == place.name), None)
+        known = items.value if isinstance(items, yaml.SequenceNode) else []
+        tree = known[place.number] if place.number < len(known) else None
+    if not isinstance(tree, yaml.MappingNode):
+        return None
+    prune(tree, _names(place.schema))
+    prune(tree, NameTree.of(_ABOUT_ITSELF))
+    return _rebuild(content, text, tree)
+
+
+def _names(schema: Schema) -> NameTree:
+    """Return the names of all values that headers and HDUs have."""
+    paths = [spec.path for spec in schema.keywords.values() if spec.keyword is not None]
+    return NameTree.of([*paths, *schema.fields, *_OF_HEADERS])
+
+
+def _rebuild(content: bytes, text: bytes, tree: yaml.MappingNode) -> bytes | None:
+    """Return a file with what is left of its tree, and the blocks; None if nothing is left."""
+    nodes = list(remove_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None
-    needed = max(map(_blocks_needed, nodes))
-    blocks = [b.content for b in split_blocks(content[stop:])] if needed else []
+    needed = max(map(blocks_needed, nodes))
+    start = content.find(text)
+    blocks = _blocks(content, text) if needed else []
     if len(blocks) < needed:
         raise ValueError("a block is missing")
-    return content[:start] + _as_text(tree) + b"".join(blocks)
+    return content[:start] + as_text(tree) + b"".join(blocks)
+
+
+def _blocks(content: bytes, text: bytes) -> list[bytes]:
+    return [block.content for block in split_blocks(content[content.find(text) + len(text) :])]
+
+
+def _add_items(content: bytes, items: Mapping[tuple[str, int], bytes]) -> bytes:
+    """Return an ASDF file with further values of items, each from a file of its own."""
+    text = _text_of(content)
+    tree: Any = compose_tree(text)
+    blocks = _blocks(content, text)
+    for (name, index), item in items.items():
+        own_text = _text_of(item)
+        node: Any = compose_tree(own_text)
+        own = _blocks(item, own_text)
+        replace_block_numbers(node, len(blocks), len(own))
+        blocks += own
+        known = set_node(tree, name, yaml.SequenceNode("tag:yaml.org,2002:seq", []))
+        known.value += [_empty() for _ in range(index + 1 - len(known.value))]
+        known.value[index] = yaml.MappingNode("tag:yaml.org,2002:map", node.value)
+    return content[: content.find(text)] + as_text(tree) + b"".join(blocks)
+
+
+def _empty() -> yaml.MappingNode:
+    return yaml.MappingNode("tag:yaml.org,2002:map", [])
 
 
 def set_values(content: bytes, values: Mapping[str, Any]) -> bytes:
@@ -217,83 +318,24 @@ def set_values(content: bytes, values: Mapping[str, Any]) -> bytes:
         *branches, leaf = path.split(".")
         place = tree
         for name in branches:
-            place = _set_node(place, name, yaml.MappingNode("tag:yaml.org,2002:map", []))
+            place = set_node(place, name, yaml.MappingNode("tag:yaml.org,2002:map", []))
         node: Any = yaml.compose(yaml.safe_dump(value), Loader=yaml.SafeLoader)
         place.value = [pair for pair in place.value if pair[0].value != leaf]
-        _set_node(place, leaf, node)
-    return content[:start] + _as_text(tree) + content[start + len(text) :]
+        set_node(place, leaf, node)
+    return content[:start] + as_text(tree) + content[start + len(text) :]
 
 
-def _set_node(mapping: Any, name: str, node: Any) -> Any:
-    """Return the node of a name, which is added if it is missing."""
-    for key, value in mapping.value:
-        if key.value == name:
-            return value
-    mapping.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", name), node))
-    return node
-
-
-def _as_text(tree: yaml.Node) -> bytes:
-    return yaml.serialize(
-        tree,
-        Dumper=_DUMPER,
-        encoding="utf-8",
-        version=(1, 1),
-        tags=_TAGS,
-        explicit_start=True,
-        explicit_end=True,
-    )
-
-
-def _prune(mapping: yaml.MappingNode, names: NameTree) -> None:
-    """Remove named values, and the branches that this leaves empty."""
-    left = []
-    for key, value in mapping.value:
-        named = names.below.get(key.value) if isinstance(key, yaml.ScalarNode) else None
-        if named is not None and named.below and isinstance(value, yaml.MappingNode):
-            _prune(value, named)
-            if not value.value:
-                continue
-        elif named is not None:
-            continue
-        left.append((key, value))
-    mapping.value = left
-
-
-def _without_links(tree: yaml.Node) -> Iterator[yaml.Node]:
-    """Remove links to HDUs, and yield each remaining node once."""
-    seen = {id(tree)}
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        if isinstance(node, yaml.MappingNode):
-            node.value = [(key, value) for key, value in node.value if not _is_link(value)]
-            children = [value for _, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            children = node.value = [value for value in node.value if not _is_link(value)]
-        else:
-            continue
-        pending += [child for child in children if id(child) not in seen]
-        seen.update(map(id, children))
-
-
-def _source(node: yaml.Node) -> yaml.ScalarNode | None:
-    """Return the ``source`` of an array's node; None for any other node."""
-    if not isinstance(node, yaml.MappingNode) or "/ndarray-" not in node.tag:
-        return None
-    sources = (v for k, v in node.value if k.value == "source" and isinstance(v, yaml.ScalarNode))
-    return next(sources, None)
-
-
-def _is_link(node: yaml.Node) -> bool:
-    source = _source(node)
-    return source is not None and source.value.startswith("fits:")
-
-
-def _blocks_needed(node: yaml.Node) -> int:
-    """Return the number of blocks that must exist if a node is an array in a block."""
-    source = _source(node)
-    if source is None or not source.value.removeprefix("-").isdecimal():
-        return 0
-    return max(0, int(source.value)) + 1  # -1 is the last one
+def _prune_items(
+    tree: yaml.MappingNode, name: str, schema: Schema, order: Sequence[int | None] | None
+) -> None:
+    """Remove named values from the items of a list, and put the items in another order."""
+    node = next((value for key, value in tree.value if key.value == name), None)
+    if not isinstance(node, yaml.SequenceNode):
+        return
+    items = [item if isinstance(item, yaml.MappingNode) else _empty() for item in node.value]
+    for item in items:
+        prune(item, _names(schema))
+    numbers = range(len(items)) if order is None else order
+    node.value = [items[n] if n is not None and n < len(items) else _empty() for n in numbers]
+    if not any(item.value for item in node.value):
+        tree.value = [(key, value) for key, value in tree.value if value is not node]

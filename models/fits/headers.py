@@ -75,6 +75,7 @@ def meta_from_headers(
     headers: Sequence[tuple[str, int, fits.Header | str]],
     *,
     where: str = "",
+    indices: Sequence[int] = (),
 ) -> tuple[dict[str, Any], ExtraCards]:
     """Read metadata from the headers of a file.
 
@@ -87,6 +88,8 @@ def meta_from_headers(
         many times faster than astropy's object.
     where : str
         The file, for messages.
+    indices : sequence of int
+        The HDUs' indices in the file, for messages, unless the headers are those of all HDUs.
 
     Returns
     -------
@@ -112,7 +115,8 @@ def meta_from_headers(
     extra: ExtraCards = {}
     checked = is_enabled("VALIDATE_ON_ASSIGNMENT", default=True)
     keys = hdu_keys([(name, version) for name, version, _ in headers])
-    for index, (key, (_, _, header)) in enumerate(zip(keys, headers, strict=True)):
+    places = zip(indices or range(len(keys)), keys, headers, strict=True)
+    for index, key, (_, _, header) in places:
         if key == ASDF:
             continue
         try:

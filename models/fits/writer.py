@@ -5,6 +5,7 @@ contributing to the checksum of the data. Headers are written last, before the f
 name. An object at a URL is written to a scratch folder, and uploaded when it is complete.
 """
 
+import copy
 import errno
 import os
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy.typing as npt
 
@@ -22,6 +23,7 @@ from calbatch.models.fits import byteorder, checksum
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.output_hdus import CopiedHdu, OutputHdu, OutputImage, OutputTable, Updates
 from calbatch.models.fits.output_layout import ImageExtent, Receipt, lay_out
+from calbatch.models.storage.local_files import reserve_space, sync_folder
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import clear_scratch, scratch_folder
 from calbatch.models.storage.upload_permits import Permit
@@ -161,7 +163,7 @@ class FitsWriter:
             If the disk is full.
         """
         with self._open_for_writing(os.O_CREAT) as descriptor:
-            _reserve(descriptor, self.size)
+            reserve_space(descriptor, self.size)
 
     def write_rows(self, field: str, rows: tuple[int, int], array: Array) -> Receipt:
         """Write a band of rows of every plane of a field.
@@ -191,6 +193,13 @@ class FitsWriter:
             raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
         with self._naming(), self._open_for_writing() as descriptor:
             return self._fields[field].write_rows(descriptor, rows, array)
+
+    def narrow(self, fields: Iterable[str]) -> Self:
+        """Return a small copy for other processes, which can only write rows of some fields."""
+        twin = copy.copy(self)
+        twin._fields = {field: self._fields[field] for field in fields}
+        twin._extents = ()
+        return twin
 
     def finish(
         self, receipts: Iterable[Receipt], updates: Mapping[str, Updates] | None = None
@@ -264,7 +273,7 @@ class FitsWriter:
         try:
             self.temporary.rename(path)
             if self._fsync:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except OSError as error:
             if error.errno == errno.ENOENT and path.parent.is_dir():
                 raise StorageError(path, f"its unfinished {self.temporary.name} is gone") from error
@@ -371,25 +380,6 @@ def _require_place(path: Path) -> None:
         fault = errno.EACCES
     if fault:
         raise OSError(fault, os.strerror(fault))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    """Set a file's size, and reserve its disk space if the system supports it."""
-    if hasattr(os, "posix_fallocate"):
-        try:
-            return os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise
-    return os.ftruncate(descriptor, size)
 
 
 def warm_kernels() -> None:

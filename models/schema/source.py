@@ -39,10 +39,11 @@ _MAPPINGS = {"definitions", "$defs", "additionalProperties", "patternProperties"
 
 @dataclass
 class SchemaNode:
-    """A node of a schema: its keywords and its children, in order."""
+    """A node of a schema: its keywords and its children, in order, or those of a list's items."""
 
     keywords: dict[str, Any] = field(default_factory=dict)
     children: dict[str, SchemaNode] = field(default_factory=dict)
+    items: SchemaNode | None = None
 
     def merge(self, other: SchemaNode) -> None:
         """Merge another node for the same path, whose keywords take precedence.
@@ -50,6 +51,7 @@ class SchemaNode:
         The other node's children become this node's, and must not be used otherwise.
         """
         self.merge_keywords(other.keywords)
+        self.items = other.items or self.items
         for name, child in other.children.items():
             self.add_child(name, child)
 
@@ -293,7 +295,10 @@ class _SchemaReader:
             return
         if key == "properties":
             self._add_children(node, value, source, path)
-        elif key in _MAPPINGS or not isinstance(value, dict) or _is_items(key, raw):
+        elif _is_items(key, raw):
+            node.items = self.node(value, source, (*path, key))
+            node.merge_keywords({key: node.items.to_json()})
+        elif key in _MAPPINGS or not isinstance(value, dict):
             node.merge_keywords(self.keyword(key, value, source, path))
         else:
             self._add_children(node, {key: value}, source, path)
@@ -320,7 +325,7 @@ class _SchemaReader:
         if key in ("anyOf", "oneOf"):
             parts = _list_of({key: value}, key, source, path)
             return {key: [self.node(part, source, path).to_json() for part in parts]}
-        if key in ("items", "not"):
+        if key == "not":
             return {key: self.node(value, source, (*path, key)).to_json()}
         return {key: value}
 

@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from calbatch.models.errors import SchemaError
+from calbatch.models.schema._datatypes import ColumnSpec, read_datatype
 from calbatch.models.schema.source import (
     SchemaNode,
     SchemaSource,
@@ -20,14 +21,10 @@ from calbatch.models.schema.source import (
     read_tree,
 )
 
+__all__ = ["PRIMARY", "ColumnSpec", "FieldSpec", "KeywordSpec", "ListSpec", "Schema", "load_schema"]
+
 PRIMARY = "PRIMARY"
 
-_DATATYPES = {
-    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64")},
-    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
-    **{name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128")},
-    "bool8": np.dtype(bool),
-}
 # Keywords that are attributes of KeywordSpec, or that do not restrict values.
 _PLAIN_KEYWORDS = {
     *("title", "description", "type", "enum", "pattern", "minimum", "maximum", "default"),
@@ -85,16 +82,6 @@ class KeywordSpec:
 
 
 @dataclass(frozen=True)
-class ColumnSpec:
-    """Specification of a table column: name, element type, cell shape (None: any) and unit."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...] | None = None
-    unit: str | None = None
-
-
-@dataclass(frozen=True)
 class FieldSpec:
     """Specification of an array or table.
 
@@ -130,30 +117,55 @@ class FieldSpec:
         return self.columns is not None
 
 
+@dataclass(frozen=True)
+class ListSpec:
+    """Specification of a list, whose items have extensions of the same names.
+
+    Attributes
+    ----------
+    name, title : str
+        Attribute of the model, and short description.
+    item : Schema
+        The contents of an item. In a file, EXTVER of its extensions is its number, from 1.
+    """
+
+    name: str
+    title: str
+    item: Schema
+
+
 class Schema:
-    """The contents of a kind of file.
+    """The contents of a kind of file, or of an item of a list in it.
 
     Attributes
     ----------
     name : str
-        Name of the schema, without folder and endings.
+        Name of the schema, without folder and endings: ``multislit``. For the items of a list,
+        ``multislit.slits``.
     fields : dict of FieldSpec
         Arrays and tables by name, in the schema's order.
     keywords : dict of KeywordSpec
         Metadata by dotted path, in the schema's order.
+    lists : dict of ListSpec
+        Lists of items with extensions of their own, by name.
     branches : dict of str
         Titles of the inner nodes of the metadata tree, by dotted path.
     files : tuple of (SchemaSource, int)
         The schema's files, each with its modification time.
     """
 
-    def __init__(self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...]) -> None:
+    def __init__(
+        self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...], name: str = ""
+    ) -> None:
         self.files = files
-        self.name = files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
+        self.name = name or files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
+        self.is_of_item = bool(name)
         self.fields: dict[str, FieldSpec] = {}
         self.keywords: dict[str, KeywordSpec] = {}
+        self.lists: dict[str, ListSpec] = {}
         self.branches: dict[str, str] = {"meta": ""}
         self._add_children(tree, "")
+        self._require_own_hdus()
 
     def _add_children(self, node: SchemaNode, path: str) -> None:
         required = node.keywords.get("required", ())
@@ -174,19 +186,39 @@ class Schema:
                 raise SchemaError(f"a {definition['type']} cannot have children {[*node.children]}")
             self.branches[path] = str(definition.get("title", ""))
             self._add_children(node, path)
-        elif definition.keys() & {"datatype", "ndim", "max_ndim"}:
+        elif _is_field(node):
             self.fields[path] = _field(path, definition, required)
+        elif node.items is not None and _has_fields(node.items):
+            self._add_list(path, node.items, str(definition.get("title", "")))
         else:
             self.keywords[path] = _keyword(path, definition, required)
+
+    def _add_list(self, path: str, items: SchemaNode, title: str) -> None:
+        if "." in path or self.is_of_item:
+            raise SchemaError("items with extensions must be in a list at the top of the schema")
+        self.lists[path] = ListSpec(path, title, Schema(items, self.files, f"{self.name}.{path}"))
+
+    def _require_own_hdus(self) -> None:
+        """Raise an error if items are not in extensions of their own arrays and tables."""
+        taken = {PRIMARY, *(spec.hdu.upper() for spec in self.fields.values())}
+        for name, spec in self.lists.items():
+            own = {field.hdu.upper() for field in spec.item.fields.values()}
+            for hdu in sorted(spec.item.hdus - own | own & taken):
+                raise SchemaError(
+                    f"{self.source}: {name}: an item cannot be in {hdu}: state the fits_hdu of an "
+                    "array or table of the item, which nothing else uses"
+                )
+            taken |= own
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # Models are often sent to workers, which have calbatch's own schemas already.
         if self.files[0][0].folder == builtin_folder():
-            return load_schema, (self.name,)
+            return _load_part, (self.name,)
         return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
-        counts = f"{len(self.keywords)} keywords, fields {', '.join(self.fields) or 'none'}"
+        fields = ", ".join([*self.fields, *self.lists]) or "none"
+        counts = f"{len(self.keywords)} keywords, fields {fields}"
         return f"<Schema {self.name}: {counts}>"
 
     @property
@@ -219,7 +251,13 @@ class Schema:
         wanted = text.lower()
         entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
         entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]
+        entries += [(s.name, s.title, "") for s in self.lists.values()]
         return sorted(entry[:2] for entry in entries if wanted in "\0".join(entry).lower())
+
+    @cached_property
+    def hdus(self) -> frozenset[str]:
+        """The names of all HDUs that hold fields or keywords, in capitals."""
+        return frozenset({*self.by_hdu, *(spec.hdu.upper() for spec in self.fields.values())})
 
     @cached_property
     def by_hdu(self) -> dict[str, tuple[KeywordSpec, ...]]:
@@ -271,6 +309,21 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     schema = Schema(tree, tuple((file, file.modification_time()) for file in files))
     _loaded[source] = schema
     return schema
+
+
+def _load_part(name: str) -> Schema:
+    """Return one of calbatch's own schemas, or that of the items of a list in it."""
+    file, _, part = name.partition(".")
+    schema = load_schema(file)
+    return schema.lists[part].item if part else schema
+
+
+def _is_field(node: SchemaNode) -> bool:
+    return not node.keywords.keys().isdisjoint({"datatype", "ndim", "max_ndim"})
+
+
+def _has_fields(node: SchemaNode) -> bool:
+    return any(_is_field(child) or _has_fields(child) for child in node.children.values())
 
 
 def _keyword(path: str, definition: Mapping[str, Any], required: bool) -> KeywordSpec:
@@ -326,7 +379,7 @@ def _field(path: str, definition: Mapping[str, Any], required: bool) -> FieldSpe
     for key in ("ndim", "max_ndim"):
         if not isinstance(definition.get(key, 0), int):
             raise SchemaError(f"{key} must be a whole number, found {definition[key]!r}")
-    dtype, columns = _datatype(definition.get("datatype"))
+    dtype, columns = read_datatype(definition.get("datatype"))
     return FieldSpec(
         name=path,
         hdu=str(definition.get("fits_hdu", path.upper())),
@@ -338,34 +391,3 @@ def _field(path: str, definition: Mapping[str, Any], required: bool) -> FieldSpe
         columns=columns,
         required=required,
     )
-
-
-def _datatype(
-    definition: Any,
-) -> tuple[np.dtype[Any] | None, tuple[ColumnSpec, ...] | None]:
-    if definition is None:
-        return None, None
-    if isinstance(definition, list) and all(isinstance(column, Mapping) for column in definition):
-        columns = tuple(_column(column) for column in definition)
-        return np.dtype([(c.name, c.dtype, c.shape or ()) for c in columns]), columns
-    return _scalar(definition), None
-
-
-def _column(definition: Mapping[str, Any]) -> ColumnSpec:
-    if "name" not in definition or "datatype" not in definition:
-        raise SchemaError(f"a column needs a name and a datatype, found {dict(definition)!r}")
-    shape = tuple(definition["shape"]) if "shape" in definition else None
-    unit = definition.get("unit")
-    return ColumnSpec(str(definition["name"]), _scalar(definition["datatype"]), shape, unit)
-
-
-def _scalar(definition: Any) -> np.dtype[Any]:
-    match definition:
-        case str() if definition in _DATATYPES:
-            return _DATATYPES[definition]
-        case ["ascii", int(length)]:
-            return np.dtype(f"S{length}")
-        case ["ucs4", int(length)]:
-            return np.dtype(f"U{length}")
-    allowed = ", ".join(_DATATYPES)
-    raise SchemaError(f"unknown datatype {definition!r}: one of {allowed}, [ascii, n], [ucs4, n]")

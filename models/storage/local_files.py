@@ -230,3 +230,23 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _disk_error(path: str, error: OSError) -> StorageError:
     return StorageError(path, f"reading failed: {error.strerror or error}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names of a folder's files to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reserve_space(descriptor: int, size: int) -> None:
+    """Set a file's size, and reserve its disk space if the system supports it."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            return os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
+    return os.ftruncate(descriptor, size)

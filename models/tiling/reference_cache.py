@@ -40,20 +40,24 @@ class ReferenceCache:
     ----------
     bytes : int
         Total size of the arrays.
+    requests, hits : int
+        Number of arrays that were asked for, and of those that were there.
     """
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Hashable, _CachedArray] = OrderedDict()  # oldest use first
         self._lock = threading.Lock()
         self._requested = 0
-        self.bytes = 0
+        self.bytes = self.requests = self.hits = 0
 
     def find(self, key: Hashable) -> Array | None:
         """Return the array of a key, or None."""
         with self._lock:
+            self.requests += 1
             entry = self._entries.get(key)
             if entry is None:
                 return None
+            self.hits += 1
             self._entries.move_to_end(key)
             self._requested += entry.array.nbytes
             entry.used = self._requested
@@ -104,6 +108,11 @@ _cache = ReferenceCache()
 def cached_bytes() -> int:
     """Return the size of this process's cache."""
     return _cache.bytes
+
+
+def count_requests() -> tuple[int, int]:
+    """Return the numbers of requests to this process's cache and of those that it could answer."""
+    return _cache.requests, _cache.hits
 
 
 def clear() -> None:

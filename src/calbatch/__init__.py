@@ -2,7 +2,9 @@
 
 =================  =============================================================================
 ``run``            Calibrate exposures, and show progress.
+``Batch``          A batch in the background, to be started, followed and cancelled.
 ``submit``         Calibrate exposures in the background.
+``attach``         Return a batch that has been started elsewhere.
 ``Result``         The outcome of a batch.
 ``open``           Open a FITS file as the model of its contents.
 ``datamodels``     Data models of exposures and reference files.
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from calbatch import steps as steps
     from calbatch.calibrate.pipeline import Pipeline as Pipeline
     from calbatch.calibrate.step import Step as Step
+    from calbatch.cluster.batch.handle import Batch as Batch
+    from calbatch.cluster.batch.handle import attach as attach
+    from calbatch.cluster.batch.handle import submit as submit
     from calbatch.cluster.batch.python_api import run as run
-    from calbatch.cluster.batch.python_api import submit as submit
     from calbatch.cluster.batch.result import Result as Result
     from calbatch.models import datamodels as datamodels
     from calbatch.models.datamodels import open as open
@@ -38,12 +42,14 @@ if TYPE_CHECKING:
     __version__: str
 
 _OBJECTS = {
+    "Batch": "cluster.batch.handle",
     "Pipeline": "calibrate.pipeline",
     "Result": "cluster.batch.result",
     "Step": "calibrate.step",
+    "attach": "cluster.batch.handle",
     "open": "models.datamodels",
     "run": "cluster.batch.python_api",
-    "submit": "cluster.batch.python_api",
+    "submit": "cluster.batch.handle",
 }
 _MODULES = {
     "calibrate": "calibrate",
@@ -56,9 +62,11 @@ _MODULES = {
 }
 
 __all__ = [  # without `open`, which would replace the builtin in `from calbatch import *`
+    "Batch",
     "Pipeline",
     "Result",
     "Step",
+    "attach",
     "datamodels",
     "pipelines",
     "run",

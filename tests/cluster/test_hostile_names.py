@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from support.batches import DATE, calbatch, copy_changed, products_in, quiet_console
+from support.notebooks import open_notebook
 
 from calbatch import cluster
 from calbatch.calibrate import products
@@ -90,15 +91,12 @@ def test_the_manifest_has_names_as_they_are(hostile, tmp_path):
 
 
 def test_notebooks_show_hostile_names_as_text(hostile, simulated, tmp_path, monkeypatch):
-    pytest.importorskip("ipywidgets", reason="rich draws in notebooks with it")
-    display = pytest.importorskip("IPython.display")
-    shown = []
-    monkeypatch.setattr(display, "display", shown.append)
+    shown = open_notebook(monkeypatch)
     for path in hostile.iterdir():
         path.write_bytes(b"no exposure")
     console = Console(force_jupyter=True, width=200)
     cluster.run("superbias", hostile, "out", scheduler="sync", console=console)
-    html = "".join(getattr(one, "html", "") for one in shown)
+    html = "".join(one.html for one in shown)
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
     assert "<img" not in html
 

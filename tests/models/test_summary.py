@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from support.html_text import read_html
 
-from calbatch.models import datamodels
+from calbatch.models import datamodels, dq
+from calbatch.models.schema.spec import load_schema
+from calbatch.models.summary import SOUGHT
 
 
 @pytest.fixture
@@ -40,3 +43,58 @@ def test_repr_names_the_product_that_a_step_made(image):
     model.product = "flat_field"
     assert repr(model).startswith("<ImageModel flat_field from image.fits>")
     assert "ImageModel flat_field from image.fits" in model._repr_html_()
+
+
+def test_html_shows_what_people_look_for_first(image):
+    model = datamodels.open(image)
+    model.meta.instrument.filter = "F200W"
+    model.meta.target.proposer_name = "<script>" + "x" * 10_000
+    model.meta.cal_step.flat_field = "COMPLETE"
+    model.meta.cal_step.photom = "SKIPPED"
+    html = model._repr_html_()
+    found = read_html(html)
+    assert "\nmeta.instrument.filter\nF200W\n" in found.text
+    assert "\nsteps: 1 COMPLETE, 1 SKIPPED\nflat_field\nCOMPLETE\n" in found.text
+    assert "\ndata\nfloat32\n(24, 20)\n0.00192 MB\nSCI\n" in found.text
+    assert "script" not in found.tags
+    assert len(html) < 10_000
+
+
+def test_metadata_that_people_look_for_exist():
+    keywords = load_schema("core.schema.yaml").keywords
+    assert [path for path in SOUGHT if f"meta.{path}" not in keywords] == []
+
+
+def test_tiles_are_described_once_they_have_been_chosen(image):
+    model = datamodels.open(image)
+    assert ", in " not in model._repr_html_()
+    np.asarray(model.data)
+    assert "in 1 tile of up to 24 rows" in model._repr_html_()
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (3, 5)])
+def test_flags_are_counted_if_they_are_in_memory(image, shape):
+    model = datamodels.open(image)
+    model.dq = np.zeros((24, 20), "u4")
+    assert "\nflags in dq\nflag\nvalues\n%\nGOOD\n480\n100\n" in read_text(model)
+    flags = np.zeros(shape, "u4")
+    flags[0, :2] = dq.DO_NOT_USE | dq.REFERENCE_PIXEL
+    model = datamodels.ImageModel(dq=flags)
+    text = read_text(model)
+    assert f"\nGOOD\n{flags.size - 2}\n" in text
+    assert "\nDO_NOT_USE\n2\n" in text
+    assert "\nREFERENCE_PIXEL\n2\n" in text
+    assert "SATURATED" not in text
+
+
+def test_flags_that_would_be_read_or_computed_are_not_counted(image, tmp_path):
+    model = datamodels.open(image)
+    model.dq = np.ones((24, 20), "u4")
+    path = model.save(tmp_path / "flagged.fits")
+    assert "flags in" not in read_text(datamodels.open(path))
+    model.dq = model.dq | 2
+    assert "flags in" not in read_text(model)
+
+
+def read_text(model):
+    return read_html(model._repr_html_()).text

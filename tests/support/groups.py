@@ -32,8 +32,8 @@ SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 TOGETHER = {
     f"test_{name}.py": "repository"
     for name in ("repository", "equations", "imports", "pages", "suite")
-}
-"""Files that form one group, since their tests parse the same modules."""
+} | {f"cluster/batch/test_{name}.py": "drivers" for name in ("handle", "leftovers")}
+"""Files that form groups: their tests parse the same modules, or fork drivers from one process."""
 
 BATCHES_ON_SLURM = "cluster/test_on_slurm.py"
 """The file whose tests run beside all others on Slurm, and take as long."""

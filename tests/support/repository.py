@@ -130,23 +130,25 @@ QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true wit
 
 IMPERATIVES = _words(
     "abandon abort add admit adopt allow announce append apply ask assign attempt begin calibrate "
-    "call cancel cast change check choose claim clean clear close combine compare compile complete "
-    "compute conclude configure continue convert copy count create decode defer digitise dilute "
-    "discard drain draw drive drop emit end enter escape evaluate exchange expect extend fence "
-    "fetch fill find finish fit flag flip follow forget grow handle hold inherit insert introduce "
-    "invert join keep kill launch leave limit linearize load locate log look make mark measure "
-    "merge migrate multiply note obtain omit open pass pick place plan predict prepare print "
-    "prune put reach read receive record refresh refuse release remove rename reopen replace "
-    "request requeue require reserve resolve restore retire retry revoke roll run saturate save "
-    "say scale search secure send set settle setup share show shut sort split spread start stop "
-    "submit subtract suggest sum suspect swap sync take teardown track transition translate "
-    "update upload use validate verify visit wait warm warn watch weigh withdraw write"
+    "call cancel cast change check choose claim clean clear close combine compare compile "
+    "complete compute conclude configure continue convert copy count create decode defer digitise "
+    "dilute discard drain draw drive drop emit end enter escape evaluate exchange expect extend "
+    "fence fetch fill find finish fit flag flip follow forget grow handle hold inherit initialize "
+    "insert install introduce invert join keep kill launch leave limit linearize load locate log "
+    "look make mark measure merge migrate multiply note obtain omit open pass pick place plan "
+    "predict prepare print prune put reach read receive record refresh refuse release remove "
+    "rename reopen replace request requeue require reserve resolve restore retire retry revoke "
+    "roll run saturate save say scale search secure send set settle setup share show shut sort "
+    "split spread start stop submit subtract suggest sum suspect swap sync take teardown track "
+    "transition translate update upload use validate verify visit wait warm warn watch weigh "
+    "withdraw write"
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
-FREE = _words("get main wrapper")
+FREE = _words("get ipython main progress wrapper")
 """Established names of functions with effects; callbacks are ``on_…``, some kernels ``to_…``.
 
-``get`` answers a request for a web page.
+``get`` answers a request for a web page, ``_ipython_display_`` one of IPython's; ``progress`` shows
+the progress, as in dask.
 """
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.default_batch import ACTIVE, find_to_cancel, find_to_resume
+from calbatch.cluster.batch.stopping import stop_driver
 from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.display.quantities import DAY
 from calbatch.cluster.driver import control
@@ -26,12 +27,7 @@ from calbatch.cluster.folder import (
     remove_batch,
 )
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, LedgerError, View
-from calbatch.cluster.sites.slurm.driver_job import (
-    cancel_job,
-    own_job,
-    requeue_job,
-    stop_before_time_limit,
-)
+from calbatch.cluster.sites.slurm.driver_job import own_job, requeue_job, stop_before_time_limit
 from calbatch.models.storage.location import location
 
 
@@ -97,7 +93,13 @@ def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.session import drive as drive_batch
 
     console = Console()
-    result = drive_batch(resume_batch(folder, hold=True), console)
+    try:
+        registered = resume_batch(folder, hold=True)
+    except RequestError as error:
+        if not isinstance(error, LedgerError):  # nobody reads the output of this process
+            _note(folder, "failed", str(error))
+        raise
+    result = drive_batch(registered, console)
     print_summary(result, console)
     return result.exit_status
 
@@ -148,16 +150,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
     folder.secure()
     if batch is None:
         _print_choice(folder)
-    state, _ = _state(folder)
-    if state not in ACTIVE:
-        raise RequestError(f"{folder.name}: is not running ({state})")
-    control.request_stop(
-        folder.control, control.StopRequest.NOW if now else control.StopRequest.DRAIN
-    )
-    job = liveness.read_job(folder)
-    if state == "planned" and job is not None:  # the driver must not start
-        cancel_job(job)
-        _note(folder, "cancelled", "cancelled before it started")
+    stop_driver(folder, now=now)
     action = "abandons running exposures" if now else "finishes running exposures"
     Console().print(f"{folder.name}: {action}, and starts no further exposures", highlight=False)
     return 0
@@ -262,10 +255,9 @@ def _forget(folder: BatchFolder, row: BatchRow) -> None:
 def report(batch: str | None, *, timings: bool) -> int:
     """Print the summary of a batch."""
     from calbatch.cluster.batch.report import print_summary
-    from calbatch.cluster.batch.result import Result
+    from calbatch.cluster.batch.result import read_result
 
     folder = find_batch(batch)
-    state, row = _state(folder)
-    ended = time.time() if state == "running" else row.ended or row.created
-    print_summary(Result(folder, ended - (row.started or row.created)), Console(), timings=timings)
+    state, _ = _state(folder)
+    print_summary(read_result(folder), Console(), timings=timings)
     return liveness.EXIT_STATUS[state]

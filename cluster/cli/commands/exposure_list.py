@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from calbatch.cluster.batch.watching.batch_status import describe_exposure, short_reason
 from calbatch.cluster.display.plain_lines import print_json_lines, print_lines
 from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.exposure.messages import escape_text
@@ -29,29 +29,9 @@ def print_exposures(folder: BatchFolder, *, as_json: bool) -> None:
     with View(folder.state) as view:
         rows = view.exposures(view.batch(folder.name).id)
         if as_json:
-            print_json_lines(map(_record, rows))
+            print_json_lines(map(describe_exposure, rows))
         else:
             print_lines(_align([HEADINGS, *_cells(list(rows))]))
-
-
-def short_reason(row: ExposureRow) -> str:
-    """Return the reason for an exposure's state, without the path with which errors begin."""
-    return row.reason.removeprefix(f"{row.path}: ")
-
-
-def _record(row: ExposureRow) -> dict[str, Any]:
-    return {
-        "number": row.number,
-        "exposure": row.path,
-        "state": row.state,
-        "reason": row.reason,
-        "note": row.note,
-        "tries": row.attempts,
-        "seconds": row.seconds,
-        "cpu": row.cpu,
-        "memory": row.peak,
-        "warnings": row.warnings,
-    }
 
 
 def _cells(rows: Sequence[ExposureRow]) -> Iterator[Sequence[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from calbatch.cluster.batch import liveness
-from calbatch.cluster.cli.commands.status import EVERY, read_status
+from calbatch.cluster.batch.watching.batch_status import EVERY, read_status
 from calbatch.cluster.display.quantities import format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text

@@ -3,174 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
-from typing import Any
+from dataclasses import asdict
 
-from rich.console import Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
-
-from calbatch.cluster.batch import liveness
-from calbatch.cluster.cli.commands.exposure_list import print_exposures, short_reason
-from calbatch.cluster.display.quantities import RECENT, describe_left, format_time
+from calbatch.cluster.batch.watching.batch_status import (
+    Status,
+    describe,
+    follow,
+    read_status,
+    watch_batch,
+)
+from calbatch.cluster.cli.commands.exposure_list import print_exposures
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.folder import BatchFolder, find_batch
-from calbatch.cluster.ledger import BatchRow, View
-from calbatch.cluster.ledger.records import FAILED, OPEN
-
-SHOWN = 3
-"""Maximum number of waiting units to show, and of makers to name for each."""
-
-SHOWN_FAILURES = 10
-"""Maximum number of failing exposures to name."""
-
-EVERY = 2.0
-"""Seconds between updates, while following."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """An exposure that has failed or is quarantined, and the reason."""
-
-    path: str
-    state: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """The progress of a batch.
-
-    Attributes
-    ----------
-    rate : float
-        Exposures calibrated per minute, recently.
-    left : float, optional
-        Seconds left at that rate.
-    held : int
-        Number of waiting units that wait for others.
-    waits_for : mapping
-        Paths of the makers of the first few, by the unit's product or path.
-    failures : sequence of Failure
-        The first few exposures that have failed or are quarantined.
-    """
-
-    batch: str
-    state: str
-    reason: str
-    pipeline: str
-    output: str
-    total: int
-    waiting: int
-    running: int
-    done: int
-    before: int
-    failed: int
-    quarantined: int
-    rate: float
-    left: float | None
-    dashboard: str
-    updated: float
-    held: int = 0
-    waits_for: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    failures: Sequence[Failure] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """The exit status for the state."""
-        return liveness.EXIT_STATUS[self.state]
-
-    def line(self) -> str:
-        """Return a one-line summary."""
-        parts = [f"{self.done + self.before}/{self.total} done"]
-        parts += [f"{self.before} of them earlier"] if self.before else []
-        parts += [f"{self.running} running"] if self.running else []
-        parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.quarantined} quarantined"] if self.quarantined else []
-        if self.left is not None:
-            parts += [f"{self.rate:.3g} per minute", f"{describe_left(self.left)}"]
-        parts += [f"{self.held} waiting for others"] if self.held else []
-        return f"{self.batch} {self.state}: {', '.join(parts)}"
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of exposures in each state that some exposure is in."""
-        counts = {
-            "done": self.done,
-            "done earlier": self.before,
-            "running": self.running,
-            "waiting": self.waiting,
-            "failed": self.failed,
-            "quarantined": self.quarantined,
-        }
-        return {state: count for state, count in counts.items() if count}
-
-    def details(self) -> Iterator[str]:
-        """Yield lines on the waiting units, the failing exposures and the batch."""
-        for name, makers in self.waits_for.items():
-            names = [maker.rpartition("/")[2] for maker in makers]
-            more = len(names) - SHOWN
-            text = ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-            yield f"{name.rpartition('/')[2]} waits for {text}"
-        for each in self.failures:
-            yield f"{each.state}: {each.path.rpartition('/')[2]}: {each.reason}"
-        more = self.failed + self.quarantined - len(self.failures)
-        if self.failures and more > 0:
-            yield f"and {more} more: `calbatch status {self.batch} --exposures` lists all exposures"
-        yield f"products of {self.pipeline} are in {self.output}"
-        if self.dashboard and self.state == "running":
-            yield f"dashboard: {self.dashboard}"
-
-
-def read_status(folder: BatchFolder) -> Status:
-    """Return the current progress of a batch."""
-    with View(folder.state) as view:
-        row = view.batch(folder.name)
-        counts = view.counts(row.id)
-        state = liveness.batch_state(folder, row)
-        rate = _rate(view, row) if state == "running" else 0.0
-        held = view.count_held(row.id)
-        waits_for = view.find_held(row.id, SHOWN) if held else {}
-        has_failures = any(counts.get(name) for name in FAILED)
-        failures = tuple(_find_failures(view, row.id)) if has_failures else ()
-    open_ = sum(counts.get(name, 0) for name in OPEN)
-    return Status(
-        batch=row.name,
-        state=state,
-        reason=row.reason,
-        pipeline=row.pipeline,
-        output=str(folder.output),
-        total=row.total,
-        waiting=counts.get("waiting", 0),
-        running=counts.get("running", 0) + counts.get("retrying", 0),
-        done=counts.get("done", 0),
-        before=counts.get("kept", 0),
-        failed=counts.get("failed", 0),
-        quarantined=counts.get("quarantined", 0),
-        rate=rate,
-        left=60 * open_ / rate if rate else None,
-        dashboard=row.dashboard,
-        updated=time.time(),
-        held=held,
-        waits_for=waits_for,
-        failures=failures,
-    )
-
-
-def _find_failures(view: View, batch: int) -> Iterator[Failure]:
-    for row in islice(view.exposures(batch, *FAILED), SHOWN_FAILURES):
-        yield Failure(path=row.path, state=row.state, reason=short_reason(row))
-
-
-def _rate(view: View, row: BatchRow) -> float:
-    now = time.time()
-    since = max(now - RECENT, row.started or now)
-    return 60 * view.count_ended(row.id, since) / max(now - since, 1.0)
+from calbatch.cluster.folder import find_batch
 
 
 def status(batch: str | None, *, as_json: bool, watch: bool, exposures: bool = False) -> int:
@@ -191,9 +36,9 @@ def status(batch: str | None, *, as_json: bool, watch: bool, exposures: bool = F
         raise RequestError("--watch, --exposures: give one of them")
     folder, console = find_batch(batch), Console(markup=False, highlight=False)
     if watch and not as_json:
-        return _redraw(folder, console) if console.is_terminal else _print_changes(folder, console)
+        return watch_batch(folder, console).exit_status
     if watch:
-        return _follow(folder, console, _print_json).exit_status
+        return follow(folder, console, _print_json).exit_status
     progress = read_status(folder)
     if exposures:
         print_exposures(folder, as_json=as_json)
@@ -206,49 +51,3 @@ def status(batch: str | None, *, as_json: bool, watch: bool, exposures: bool = F
 
 def _print_json(progress: Status) -> None:
     print(json.dumps(asdict(progress)), flush=True)  # noqa: T201 - for programs
-
-
-def describe(progress: Status) -> Group:
-    """Return the summary, the table of states and the details of a batch."""
-    table = Table("state", "exposures", "%")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for state, count in progress.counts().items():
-        table.add_row(state, str(count), f"{100 * count / max(progress.total, 1):.3g}")
-    lines = [progress.line(), *([escape_text(progress.reason)] if progress.reason else [])]
-    details = map(escape_text, progress.details())
-    return Group(*map(Text, lines), table, *map(Text, details))
-
-
-def _follow(folder: BatchFolder, console: Console, show: Callable[[Status], None]) -> Status:
-    """Show the progress at intervals until the batch has ended, or nobody reads any more."""
-    while True:
-        progress = read_status(folder)
-        show(progress)
-        if console.quiet or progress.exit_status != liveness.EXIT_STATUS["running"]:
-            return progress
-        time.sleep(EVERY)
-
-
-def _redraw(folder: BatchFolder, console: Console) -> int:
-    """Show the progress in place."""
-    with Live(console=console, auto_refresh=False) as live:
-        return _follow(
-            folder, console, lambda progress: live.update(describe(progress), refresh=True)
-        ).exit_status
-
-
-def _print_changes(folder: BatchFolder, console: Console) -> int:
-    """Print a line with the time whenever a count has changed, and the table at the end."""
-    last: Any = None
-
-    def show(progress: Status) -> None:
-        nonlocal last
-        counts = progress.state, progress.counts(), progress.held  # the rate changes by itself
-        if counts != last:
-            console.print(Text(f"{format_time(progress.updated)} {progress.line()}"))
-        last = counts
-
-    progress = _follow(folder, console, show)
-    console.print(describe(progress))
-    return progress.exit_status

@@ -13,6 +13,8 @@ from calbatch.cluster.batch.arguments import (
     BatchArguments,
     RunArguments,
     accept_arguments,
+    accept_in_constructor,
+    insert_fields,
     signature_parameters,
 )
 from calbatch.cluster.batch.options import option, option_fields
@@ -68,6 +70,28 @@ def test_other_arguments_are_a_type_error(positional, named, message):
         describe(*positional, **named)
 
 
+class Described:
+    """An object of the record's fields."""
+
+    @accept_in_constructor(Arguments)
+    def __init__(self, arguments):
+        self.arguments = arguments
+
+
+def test_a_constructor_takes_the_fields_of_a_record():
+    assert Described("a", 3, loud=True).arguments == Arguments("a", 3, loud=True)
+    assert inspect.signature(Described).parameters == inspect.signature(describe).parameters
+    with pytest.raises(TypeError, match="there is no option 'louder'; did you mean 'loud'"):
+        Described("a", louder=True)
+    with pytest.raises(TypeError, match="first"):
+        Described()
+
+
+def test_the_fields_can_be_inserted_into_any_docstring():
+    assert "\n        Raise the voice." in insert_fields("One.\n\n    FIELDS\n    ", Arguments)
+    assert insert_fields(None, Arguments) == ""
+
+
 def test_help_shows_signature_and_meaning():
     assert str(inspect.signature(describe)) == (
         "(first: str, second: int = 2, *, shared: dict = {}, loud: bool = False) -> str"
@@ -79,7 +103,12 @@ def test_help_shows_signature_and_meaning():
 
 
 @pytest.mark.parametrize(
-    ("function", "record"), [(calbatch.run, RunArguments), (calbatch.submit, BatchArguments)]
+    ("function", "record"),
+    [
+        (calbatch.run, RunArguments),
+        (calbatch.submit, BatchArguments),
+        (calbatch.Batch, BatchArguments),
+    ],
 )
 def test_batches_take_inputs_output_and_all_options(function, record):
     parameters = inspect.signature(function).parameters
@@ -95,6 +124,7 @@ calbatch.run("detector1", "a.fits", "out", workers=2, debug=True)
 calbatch.run("detector1", "a.fits", worker=2)
 calbatch.submit("detector1", "a.fits", workers="two")
 calbatch.submit("detector1")
+calbatch.Batch("detector1", "a.fits", worker=2)
 """
 
 
@@ -105,5 +135,6 @@ def test_type_checkers_see_the_parameters(tmp_path):
     command = [sys.executable, "-m", "mypy", "--config-file", settings, tmp_path / "calls.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors = [line for line in done.stdout.splitlines() if ": error: " in line]
-    assert [line.split(":")[1] for line in errors] == ["3", "4", "5"], done
-    assert [line.rpartition("[")[2] for line in errors] == ["call-arg]", "arg-type]", "call-arg]"]
+    assert [line.split(":")[1] for line in errors] == ["3", "4", "5", "6"], done
+    kinds = ["call-arg]", "arg-type]", "call-arg]", "call-arg]"]
+    assert [line.rpartition("[")[2] for line in errors] == kinds

@@ -4,6 +4,7 @@ import inspect
 
 import click
 import pytest
+from distributed import Client, LocalCluster
 
 from calbatch.cluster import RequestError, run
 from calbatch.cluster.batch.options import (
@@ -12,6 +13,7 @@ from calbatch.cluster.batch.options import (
     BatchOptions,
     default_of,
     option_fields,
+    read_address,
 )
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.exposure.policy import RetryPolicy
@@ -44,3 +46,18 @@ def test_python_shows_each_option_with_its_default_and_help():
 def test_a_date_that_is_none_is_rejected():
     with pytest.raises(RequestError, match="date 'today': must be like 2024-01-31T12:00:00"):
         BatchOptions(date="today")
+
+
+def test_a_client_or_a_cluster_stands_for_its_scheduler():
+    how = {"n_workers": 0, "dashboard_address": None, "silence_logs": False}
+    with LocalCluster(**how) as cluster, Client(cluster) as client:
+        address = cluster.scheduler_address
+        assert address.startswith("tcp://127.0.0.1:")
+        assert BatchOptions(scheduler=client).scheduler == address
+        assert BatchOptions(scheduler=cluster).scheduler == address
+    assert read_address("local") == "local"
+
+
+def test_other_objects_are_no_schedulers():
+    with pytest.raises(RequestError, match=r"scheduler 8786: must be a name, an address"):
+        BatchOptions(scheduler=8786)

@@ -41,6 +41,7 @@ RECORDED = {
         "silence": 60.0,
     },
     "recursive": True,
+    "page": False,
 }
 """An order as ledgers have it: releases must read each other's."""
 
@@ -59,6 +60,7 @@ OPTIONS = BatchOptions(
     only_failed=True,
     policy=RetryPolicy(deadline=9.0),
     recursive=True,
+    page=False,
 )
 
 
@@ -68,7 +70,7 @@ def test_the_recorded_form_of_an_order_is_fixed():
     assert Order.from_json(RECORDED) == order
 
 
-@pytest.mark.parametrize("missing", ["recursive"])
-def test_orders_of_older_ledgers_are_read(missing):
+@pytest.mark.parametrize(("missing", "default"), [("recursive", False), ("page", True)])
+def test_orders_of_older_ledgers_are_read(missing, default):
     older = {key: value for key, value in RECORDED.items() if key != missing}
-    assert Order.from_json(older).recursive is False
+    assert getattr(Order.from_json(older), missing) is default

@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from support.html_text import read_html
 from support.recorded import product, record_batch
 
 from calbatch.cluster.batch import result as module
 from calbatch.cluster.batch.liveness import record_driver
-from calbatch.cluster.batch.result import Ending, Result
+from calbatch.cluster.batch.result import Ending, Result, read_result
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome
-from calbatch.cluster.ledger import Ledger, LedgerError
+from calbatch.cluster.folder import BatchFolder
+from calbatch.cluster.ledger import LedgerError
 
 EXPOSURES = [
     {
@@ -78,6 +80,27 @@ def test_the_representation_is_short(folder):
     assert repr(Result(folder, 0.0)) == expected
 
 
+def test_html_shows_states_and_failures(folder):
+    found = read_html(Result(folder, 2.0)._repr_html_())
+    assert f"{folder.name} interrupted in 2.0 s" in found.text
+    assert "the driver died" in found.text
+    assert "\nfailures\nexposure\nreason\ne2_uncal.fits\ne2: is empty\n" in found.text
+    assert "\ndone\n1\n" in found.text
+
+
+def test_html_of_a_result_without_a_ledger_says_so(tmp_path):
+    gone = BatchFolder(tmp_path, "20240131-120000-abcd")
+    assert f"&lt;Result {gone.name}: its ledger cannot be read" in Result(gone, 0.0)._repr_html_()
+
+
+def test_many_failures_are_cut_short(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHOWN", 2)
+    bad = {"state": "failed", "reason": "<b>no"}
+    found = read_html(Result(record_batch(tmp_path, [bad] * 3, "failed"), 0.0)._repr_html_())
+    assert "the first 2 failures" in found.text
+    assert found.text.count("<b>no") == 2
+
+
 def test_what_could_not_be_recorded_replaces_what_the_ledger_says(folder):
     lost = (
         Outcome(number=4, path=Path("/in/e4_uncal.fits")),
@@ -101,35 +124,18 @@ def test_the_exit_status_follows_from_the_state(folder, state, status):
     assert Result(folder, 0.0, Ending(state=state)).exit_status == status
 
 
-def test_waiting_returns_the_time_that_the_batch_took(folder):
-    row = Result(folder, 0.0).batch
-    waited = Result(folder, 0.0).wait()
-    assert waited.seconds == pytest.approx(row.ended - row.started)
-    assert waited.ending is None
+def test_a_result_can_be_read_without_its_driver(folder):
+    result = read_result(folder)
+    assert result.seconds == pytest.approx(result.batch.ended - result.batch.started)
+    assert result.ending is None
+    assert result.state == "interrupted"
 
 
-def test_waiting_for_a_planned_batch_ends_at_the_timeout(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LOOK_EVERY", 0.0)
-    folder = record_batch(tmp_path, [{}], state=None)
-    with pytest.raises(TimeoutError, match=f"{folder.name} is planned after 0 s"):
-        Result(folder, 0.0).wait(timeout=0)
-
-
-def test_waiting_ends_with_the_batch(tmp_path, monkeypatch):
+def test_the_time_of_a_running_batch_grows(tmp_path):
     folder = record_batch(tmp_path, [{}], state="running")
     record_driver(folder, os.getpid())
-    looks = []
-
-    def end(seconds):
-        looks.append(seconds)
-        with Ledger(folder.state) as ledger:
-            ledger.end_batch(ledger.batch(folder.name).id, "cancelled", "asked")
-
-    monkeypatch.setattr(module.time, "sleep", end)
-    result = Result(folder, 0.0)
-    assert result.state == "running"
-    assert result.wait(timeout=60).reason == "asked"
-    assert len(looks) == 1
+    first = read_result(folder).seconds
+    assert 0 <= first < read_result(folder).seconds
 
 
 def test_a_batch_that_the_ledger_does_not_have_is_an_error(folder):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from support.batches import quiet_console
+from support.notebooks import open_notebook
 
 from calbatch.cluster.display import fetch_progress
 from calbatch.cluster.display.fetch_progress import (
@@ -100,6 +101,16 @@ def test_a_terminal_shows_a_bar(clock):
     text = console.file.getvalue()
     assert "\x1b[" in text
     assert "fetched 1 of 1 file, 3.0 MB in 0.0 s" in text
+
+
+def test_a_notebook_shows_a_bar(clock, monkeypatch):
+    shown = open_notebook(monkeypatch)
+    with show_fetch_progress(2, Console(force_jupyter=True, width=80)) as show:
+        show("a", 3_000_000, 3_000_000)
+    bars = [each.html for each in shown if "display_id" in each.how]
+    assert 'value="0" max="2"' in bars[0]
+    assert 'value="1" max="2"' in bars[-1]
+    assert "fetched 1 of 2 files, 3.0 MB in 0.0 s" in bars[-1]
 
 
 @pytest.mark.parametrize(

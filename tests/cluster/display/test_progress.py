@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.notebooks import open_notebook
 
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
@@ -192,19 +193,30 @@ def test_failures_are_told_as_they_come():
 
 @pytest.mark.parametrize("kind", ["terminal", "notebook"])
 def test_live_where_it_can_be_redrawn(kind, monkeypatch):
-    shown = []
+    shown = open_notebook(monkeypatch)
     if kind == "notebook":
-        display = pytest.importorskip("IPython.display")
-        monkeypatch.setattr(display, "display", shown.append)
         console = Console(force_jupyter=True, width=120)
     else:
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with show_progress(2, console) as watch:
         watch(done(0))
         watch(failed(1))
-    text = "".join(map(str, shown)) if kind == "notebook" else console.file.getvalue()
+    text = "".join(each.html for each in shown) or console.file.getvalue()
     assert "1/2 done" in text
     assert "is no good" in text
+
+
+def test_a_notebook_shows_the_final_counts_in_one_place(monkeypatch):
+    shown = open_notebook(monkeypatch)
+    with show_progress(2, Console(force_jupyter=True, width=120)) as watch:
+        watch(done(0))
+        watch(done(1))
+    bars = [each for each in shown if "display_id" in each.how]
+    assert len({each.how["display_id"] for each in bars}) == 1
+    assert [each.how["update"] for each in bars] == [False] + [True] * (len(bars) - 1)
+    assert 'value="0" max="2"' in bars[0].html
+    assert 'value="2" max="2"' in bars[-1].html
+    assert "2/2 done" in bars[-1].html
 
 
 @pytest.fixture

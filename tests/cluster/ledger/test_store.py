@@ -302,10 +302,12 @@ class TestBatches:
         ledger.set_driver(batch, "local", "http://dashboard")
         row = ledger.batch("a")
         assert (row.state, row.pid, row.dashboard) == ("running", os.getpid(), "http://dashboard")
+        ledger.set_dashboard(batch, "")
         monkeypatch.setattr("calbatch.cluster.ledger.store.BEAT_EVERY", 0.0)
         monkeypatch.setattr("calbatch.cluster.ledger.store.COMMIT_EVERY", 0.0)
         assert ledger.tick()
         assert ledger.batch("a").beat > row.beat
+        assert ledger.batch("a").dashboard == ""
 
     def test_changes_are_committed_now_and_then(self, ledger, monkeypatch):
         batch, commits = begun(ledger), ledger.commits

@@ -62,6 +62,17 @@ def test_recent_outcomes_and_events_are_found(view):
     (event,) = view.events(1)
     assert (event.kind, event.text) == ("site", "local")
     assert view.events(1, event.time) == []
+    assert view.last_event(1, "site") == event
+    assert view.last_event(1, "retry") is None
+
+
+def test_the_last_event_of_a_kind_is_the_latest(written):
+    with Ledger(written) as ledger:
+        for kind, text in (("site", "Slurm"), ("retry", "once more")):
+            ledger.add_event(1, kind, text)
+        ledger.commit()
+    with View(written) as view:
+        assert view.last_event(1, "site").text == "Slurm"
 
 
 def test_inputs_and_raw_rows_are_found(view):

@@ -48,11 +48,10 @@ def test_instrument_and_contents_choose_the_class_of_a_file_without_its_name(
     tmp_path, reference_type, cls
 ):
     model = cls()
-    for spec in model.schema.fields.values():
-        if spec.is_table:
-            setattr(model, spec.name, np.zeros(1, spec.dtype))
-        else:
-            setattr(model, spec.name, np.zeros((2, 3, 4, 5)[4 - (spec.ndim or 2) :], spec.dtype))
+    for part in [model, *(getattr(model, name).add() for name in model.schema.lists)]:
+        for spec in part.schema.fields.values():
+            shape = 1 if spec.is_table else (2, 3, 4, 5)[4 - (spec.ndim or 2) :]
+            setattr(part, spec.name, np.zeros(shape, spec.dtype))
     model.meta.instrument.name = cls.instrument
     model.meta.reftype = reference_type
     path = model.save(tmp_path / "reference.fits", fsync=False)
@@ -75,12 +74,12 @@ def test_a_file_that_fits_none_of_several_instruments_classes_has_no_class(write
 
 
 def test_a_class_of_one_instrument_is_not_that_of_anothers_files(write):
-    path = write("pathloss", 2)
-    assert choose_reference_class("pathloss", lambda: read_layout(path)) is (
-        datamodels.MirLrsPathlossModel
+    path = write("mrsptcorr", 2)
+    assert choose_reference_class("mrsptcorr", lambda: read_layout(path)) is (
+        datamodels.MirMrsPtCorrModel
     )
     fits.setval(path, "INSTRUME", value="NIRISS")
-    assert choose_reference_class("pathloss", lambda: read_layout(path)) is None
+    assert choose_reference_class("mrsptcorr", lambda: read_layout(path)) is None
 
 
 def test_a_type_with_one_class_needs_no_layout():

@@ -35,6 +35,7 @@ CLASSES = {
     for name in datamodels.__all__
     if name[0].isupper() and name not in OTHERS
 }
+ITEMS = "{type: array, items: {properties: {a: {fits_hdu: A, datatype: float32}}}}"
 # HDUs that are copied unread: tables of moving targets and of NIRSpec's target acquisition.
 UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "CHEBY", "MSA_TARG_ACQ"}
 
@@ -47,9 +48,33 @@ def error_of(path):
     return message
 
 
+def keywords_of(schema):
+    """Return specifications of keywords by path, of a list's items as ``slits[].name``."""
+    items = {
+        f"{name}[].{path}": spec
+        for name, of_list in schema.lists.items()
+        for path, spec in of_list.item.keywords.items()
+    }
+    return {**schema.keywords, **items}
+
+
+def fields_of(schema):
+    """Return all specifications of arrays and tables by path; see `keywords_of`."""
+    items = {
+        f"{name}[].{path}": spec
+        for name, of_list in schema.lists.items()
+        for path, spec in of_list.item.fields.items()
+    }
+    return {**schema.fields, **items}
+
+
 @cache
 def jwst_leaves(model):
-    """Yield (path, schema) of all leaves in the schema of a jwst model."""
+    """Return (path, schema) of all leaves in the schema of a jwst model; see `keywords_of`.
+
+    Of the keywords of items, only those in extensions that hold the items' arrays are included,
+    since stdatamodels cannot store the others.
+    """
     url = getattr(jwst_models, model).schema_url
     tree = merge_property_trees(load_asdf_schema(url, resolve_references=True))
 
@@ -58,6 +83,10 @@ def jwst_leaves(model):
             place = f"{path}.{name}" if path else name
             if "properties" in child:
                 yield from walk(child, place)
+            elif "items" in child and "properties" in child["items"]:
+                below = list(walk(child["items"], f"{place}[]"))
+                hdus = {leaf.get("fits_hdu") for _, leaf in below if "datatype" in leaf}
+                yield from (leaf for leaf in below if leaf[1].get("fits_hdu") in hdus - {None})
             elif child.get("fits_hdu") not in UNKNOWN_HDUS:
                 yield place, child
 
@@ -69,13 +98,16 @@ class TestAgreementWithJwst:
     def test_every_keyword_is_at_the_same_path_and_hdu(self, ours, theirs):
         schema = load_schema(ours)
         wanted = {
-            path: (definition["fits_keyword"], definition.get("fits_hdu", "PRIMARY"))
+            path: (
+                definition["fits_keyword"].upper(),
+                definition.get("fits_hdu", "PRIMARY").upper(),
+            )
             for path, definition in jwst_leaves(theirs)
             if "fits_keyword" in definition
         }
         found = {
-            path: (spec.keyword, spec.hdu)
-            for path, spec in schema.keywords.items()
+            path: (spec.keyword, spec.hdu.upper())
+            for path, spec in keywords_of(schema).items()
             if path in wanted
         }
         assert len(wanted) > 10
@@ -85,14 +117,14 @@ class TestAgreementWithJwst:
         schema = load_schema(ours)
         for path, definition in jwst_leaves(theirs):
             if "fits_keyword" in definition and "type" in definition:
-                assert schema.keywords[path].type == definition["type"], path
+                assert keywords_of(schema)[path].type == definition["type"], path
 
     def test_every_value_that_jwst_allows_is_allowed(self, ours, theirs):
         schema = load_schema(ours)
         for path, definition in jwst_leaves(theirs):
             alternatives = [definition, *definition.get("anyOf", [])]
             values = {value for part in alternatives for value in part.get("enum", [])}
-            allowed = schema.keywords[path].enum if values else None
+            allowed = keywords_of(schema)[path].enum if values else None
             assert allowed is None or values <= set(allowed), path
 
     def test_every_array_and_table_is_the_same(self, ours, theirs):
@@ -100,11 +132,11 @@ class TestAgreementWithJwst:
         for path, definition in jwst_leaves(theirs):
             if "fits_hdu" not in definition or "datatype" not in definition:
                 continue
-            spec = schema.fields[path]
+            spec = fields_of(schema)[path]
             if spec.is_table and theirs in OTHER_TABLES:
                 continue
             dtype = asdf_datatype_to_numpy_dtype(definition["datatype"]).newbyteorder("=")
-            assert (spec.hdu, spec.dtype) == (definition["fits_hdu"], dtype)
+            assert (spec.hdu.upper(), spec.dtype) == (definition["fits_hdu"].upper(), dtype)
             assert (spec.ndim, spec.max_ndim) == (
                 definition.get("ndim"),
                 definition.get("max_ndim"),
@@ -137,7 +169,7 @@ class TestOwnSchemas:
     def test_every_file_loads(self, files):
         for file in files:
             schema = load_schema(file)
-            assert schema.keywords or schema.fields, file
+            assert schema.keywords or schema.fields or schema.lists, file
 
     @pytest.mark.parametrize("one_in", [8, pytest.param(1, marks=pytest.mark.slow)])
     def test_every_file_is_json_schema_once_shorthand_is_expanded(self, files, one_in):
@@ -220,7 +252,24 @@ class TestTables:
         assert not load_schema("image").fields["data"].is_table
 
 
+class TestLists:
+    def test_items_with_arrays_have_a_schema_of_their_own(self, write):
+        schema = load_schema(write("s.yaml", f"properties: {{l: {ITEMS}}}"))
+        assert (list(schema.fields), list(schema.lists)) == ([], ["l"])
+        item = schema.lists["l"].item
+        assert (item.name, item.is_of_item, item.fields["a"].hdu) == ("s.l", True, "A")
+
+    def test_lists_of_values_are_metadata(self):
+        schema = load_schema("core")
+        assert schema.keywords["meta.background.polynomial_info"].type == "array"
+        assert schema.lists == {}
+
+
 class TestPickling:
+    def test_the_schema_of_our_items_pickles_by_name(self):
+        item = load_schema("multislit").lists["slits"].item
+        assert pickle.loads(pickle.dumps(item)) is item
+
     def test_our_own_schemas_pickle_by_name(self):
         schema = load_schema("ramp")
         assert pickle.loads(pickle.dumps(schema)) is schema
@@ -253,6 +302,9 @@ class TestFaults:
             ("properties: {a: {datatype: [{name: x}]}}", "a column needs a name and a datatype"),
             ("required: [data]\nproperties: {}", "requires 'data'"),
             ("allOf: {$ref: a}", "allOf must be a list"),
+            (f"properties: {{l: {ITEMS}}}".replace("A", "PRIMARY"), "an item cannot be in PRIMARY"),
+            (f"properties: {{l: {ITEMS}, m: {ITEMS}}}", "m: an item cannot be in A: state the"),
+            (f"properties: {{meta: {{l: {ITEMS}}}}}", "must be in a list at the top of the schema"),
             ("$ref: absent.yaml", "no such schema"),
             ("$ref: '#/definitions/a'", "has no '/definitions/a'"),
             ("$ref: 3", "$ref must be text"),

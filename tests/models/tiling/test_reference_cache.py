@@ -55,6 +55,14 @@ def test_the_cache_is_off_by_default(reader, array):
     np.testing.assert_array_equal(second, array[3:9])
 
 
+def test_requests_and_hits_are_counted(reader):
+    requests, hits = reference_cache.count_requests()
+    with cache_limit(2**20):
+        for rows in ((0, 4), (0, 4), (4, 8), (0, 4)):
+            reference_cache.read_shared_rows(reader, rows, ALL)
+    assert reference_cache.count_requests() == (requests + 4, hits + 2)
+
+
 def test_equal_requests_return_the_same_array(reader, array):
     with cache_limit(2**20):
         reference_cache.read_shared_rows(reader, (3, 9), ALL)

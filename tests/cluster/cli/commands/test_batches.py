@@ -10,9 +10,9 @@ from support.batches import calbatch
 from support.recorded import product, record_batch
 from support.waiting import now
 
-from calbatch.cluster.batch import launching, liveness, python_api, registering, session
+from calbatch.cluster.batch import launching, python_api, registering, session
 from calbatch.cluster.batch.arguments import BatchArguments
-from calbatch.cluster.batch.liveness import record_driver, record_job
+from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.result import Ending, Result
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.cli.commands import batches
@@ -198,17 +198,6 @@ def test_a_running_batch_is_asked_to_end(tmp_path, capsys, now, request_):
     assert read_stop_request(folder.control) is request_
     assert row(folder).state == "running"
     assert capsys.readouterr().out.startswith(f"{folder.name}: ")
-
-
-def test_a_batch_whose_job_is_queued_is_cancelled_at_once(tmp_path, monkeypatch):
-    cancelled = []
-    monkeypatch.setattr(batches, "cancel_job", cancelled.append)
-    monkeypatch.setattr(liveness, "is_job_alive", lambda job: True)
-    folder = record_batch(tmp_path, [{}], state=None)
-    record_job(folder, "4711")
-    batches.cancel(folder.name, now=False)
-    assert cancelled == ["4711"]
-    assert row(folder).state == "cancelled"
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "interrupted"])

@@ -1,0 +1,1 @@
+"""The calbatch page on the dashboard of a dask scheduler."""

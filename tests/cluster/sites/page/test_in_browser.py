@@ -1,0 +1,67 @@
+"""The page in a real browser, if there is one: texts from files are text, and the grid is drawn."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from distributed import Client, LocalCluster
+from support.pages_of_batches import SCRIPT, hostile_monitor
+
+from calbatch.cluster.sites.page.reporter import report_batch
+
+pytestmark = pytest.mark.ci
+
+TOTAL = 100_000
+HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+
+
+def open_in_browser(url, folder):
+    """Return the document that a browser shows two seconds after it has opened a page."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium not found: apt-get install chromium")
+    options = (
+        "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
+        "--window-size=1000,800", "--virtual-time-budget=2000", "--dump-dom",
+    )  # fmt: skip
+    done = subprocess.run(
+        [browser, *options, url], capture_output=True, text=True, timeout=240, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def base():
+    """Return the address of a dashboard whose page shows a batch of hostile texts."""
+    with (
+        LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        report_batch(client, hostile_monitor(TOTAL), "token", print, describe=lambda number: {}),
+    ):
+        yield cluster.dashboard_link.removesuffix("/status")
+
+
+def test_all_texts_are_text(base, tmp_path):
+    shown = open_in_browser(f"{base}/calbatch#token", tmp_path)
+    escaped = SCRIPT.replace("<", "&lt;").replace(">", "&gt;")
+    assert f"<title>0/{TOTAL} b{escaped}</title>" in shown
+    assert f"/data/{escaped}\\x1b[31mxxx" in shown  # the table of failures
+    assert f"{escaped}</td>" in shown  # a reason, and a step
+    assert shown.count("<script>") == 1
+    assert "<img" not in shown
+
+
+def test_a_large_batch_is_drawn_on_a_grid(base, tmp_path):
+    shown = open_in_browser(f"{base}/calbatch#token", tmp_path)
+    (canvas,) = re.findall(r"<canvas [^>]*>", shown)
+    assert f"{TOTAL - 1} waiting, 1 failed" in canvas
+    width, height = (int(re.search(rf' {n}="(\d+)"', canvas)[1]) for n in ("width", "height"))
+    assert width * height >= TOTAL
+    assert height < 1000
+
+
+def test_without_the_token_the_page_says_where_paths_are(base, tmp_path):
+    shown = open_in_browser(f"{base}/calbatch", tmp_path)
+    assert "the link that calbatch printed shows paths and reasons" in shown
+    assert "/data/" not in shown
