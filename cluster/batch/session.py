@@ -278,7 +278,7 @@ class _Session:
 
     @contextmanager
     def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:
-        """Open the site, and show and record where it is."""
+        """Open the site, and show and record its place."""
         with ExitStack() as stack:
             site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:

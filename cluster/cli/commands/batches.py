@@ -96,7 +96,7 @@ def _drive(folder: BatchFolder) -> int:
     try:
         registered = resume_batch(folder, hold=True)
     except RequestError as error:
-        if not isinstance(error, LedgerError):  # nobody reads the output of this process
+        if not isinstance(error, LedgerError):  # the output of this process has no reader
             _note(folder, "failed", str(error))
         raise
     result = drive_batch(registered, console)

@@ -26,10 +26,10 @@ TOKEN_HEADER = "X-Calbatch-Token"
 """Header of a request with the token. Unlike a URL, headers are logged by no server or proxy."""
 
 MOST_DETAILS = 20
-"""Number of exposures whose details a scheduler asks for, or keeps, at the same time."""
+"""Maximum number of exposures whose details a scheduler requests, or keeps, at the same time."""
 
 MOST_BATCHES = 50
-"""Number of batches that a scheduler remembers: those that were heard of last."""
+"""Maximum number of batches that a scheduler remembers: those with the latest reports."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -106,7 +106,7 @@ class CalbatchPage(SchedulerPlugin):
         batch : str
             Its name.
         public, private : mapping
-            Values that anybody may see, and those that need the token.
+            Values that anyone may see, and those that need the token.
         digest : str
             SHA-256 of the token, in hexadecimal.
         """
@@ -124,7 +124,7 @@ class CalbatchPage(SchedulerPlugin):
             self._details.popitem(last=False)
 
     def take_details(self, batch: str, number: int) -> Mapping[str, Any] | None:
-        """Return the details of an exposure, once; None if they have to be waited for."""
+        """Return the details of an exposure, once; None if they have not arrived."""
         details = self._details.pop((batch, number), None)
         if details is None and (batch, number) not in self._wanted:
             self._wanted = [*self._wanted, (batch, number)][-MOST_DETAILS:]
