@@ -133,9 +133,11 @@ def commands(inputs: Inputs, output: Path) -> dict[str, list[str]]:
 def compare(checkouts: Mapping[str, Path], folder: Path, meter: Meter) -> None:
     """Print the median cost of each command in both checkouts, and their ratio."""
     inputs = load_or_simulate(folder, "compare", SPEC, 2)
+    # Users' processes find compiled modules, so commands are measured with them.
+    inherited = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     environments = {
         name: {
-            **os.environ,
+            **inherited,
             **inputs.environment,
             **meter.variables,
             "PYTHONPATH": str(path / "src"),
