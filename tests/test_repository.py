@@ -119,7 +119,7 @@ def module_name(path):
 
 def repeated_names(folder, pairs):
     """Return names that stand for two things in a folder, but for the documented exceptions."""
-    found = repository.repeated(pairs)
+    found = repository.repeated_places(pairs)
     allowed = EXCEPTIONS["repeated"].get(folder, {})
     assert set(allowed) - set(found) == set(), "repository.toml: no longer repeated, remove them"
     return {name: places for name, places in found.items() if name not in allowed}
@@ -141,7 +141,9 @@ def test_a_repeated_name_is_found():
         ("cards", "models/cards.py"),
         ("Plan", "models/a.py"),
     ]
-    assert repository.repeated(pairs) == {"cards": ["models/fits/cards.py", "models/cards.py"]}
+    assert repository.repeated_places(pairs) == {
+        "cards": ["models/fits/cards.py", "models/cards.py"]
+    }
     assert repository.classes("class Plan:\n    class Inner: ...") == ["Plan"]
 
 

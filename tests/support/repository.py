@@ -209,7 +209,7 @@ def classes(source: str) -> list[str]:
     return [node.name for node in parse(source).body if isinstance(node, ast.ClassDef)]
 
 
-def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def repeated_places(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the names that stand in several places, from (name, place) pairs."""
     places: dict[str, list[str]] = defaultdict(list)
     for name, place in pairs:
