@@ -32,7 +32,13 @@ KERNELS = ("calibrate/steps/",)
 """Folders whose calls may have more positional arguments: kernels cannot take keywords."""
 VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
 """Functions that take any number of like arguments, or whose signature is a library's."""
-EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
+EXCEPTION_LIMITS = {
+    "untested": 0,
+    "participles": 0,
+    "adjectives": 1,
+    "docstrings": 0,
+    "helpers": 12,
+}
 SUBCOMMANDS = "cluster/cli/"
 """Folder whose functions are named for the subcommands of `calbatch`."""
 
@@ -151,6 +157,7 @@ ADVICE = {
     "untested": "add a test of that name",
     "participles": "name it by an imperative, or by the noun that it returns",
     "adjectives": "name it by an imperative, or by the noun that it returns",
+    "helpers": "name it by an imperative, or by the noun that it returns",
     "docstrings": "begin with `Return …` or another imperative; begin those of things with a noun",
 }
 
@@ -222,6 +229,11 @@ def test_names_without_verbs_are_found():
 @pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])
 def test_bare_participles_are_recognized(name):
     assert repository.bare_participles(f"def {name}(): ...") == [name]
+
+
+def test_unclear_helpers_are_found():
+    source = "def made(): ...\n@pytest.fixture\ndef begun(): ...\ndef make(): ..."
+    assert repository.unclear_helpers(source) == ["made"]
 
 
 @pytest.mark.parametrize(

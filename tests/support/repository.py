@@ -158,6 +158,21 @@ def bare_adjectives(source: str) -> list[str]:
     return sorted(name for name in callables if name.strip("_") in ADJECTIVES)
 
 
+def _is_fixture(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("fixture" in ast.unparse(node) for node in function.decorator_list)
+
+
+def unclear_helpers(source: str) -> list[str]:
+    """Return the names of helpers of tests and scripts that are bare participles or adjectives.
+
+    Fixtures are free: their names stand for values.
+    """
+    found = (node.name for node in functions(source) if not _is_property(node))
+    fixtures = {node.name for node in functions(source) if _is_fixture(node)}
+    unclear = (n for n in found if is_bare_participle(n) or n.strip("_") in ADJECTIVES)
+    return sorted(set(unclear) - fixtures)
+
+
 def unclear_conditions(source: str) -> list[str]:
     """Return the names of the functions that return a truth value, but name no condition."""
     found = (node.name for node in functions(source) if _returns(node, "bool"))
@@ -258,7 +273,7 @@ def mirrored_test(module: Path) -> Path | None:
 def exceptions(root: Path) -> dict[str, set[str]]:
     """Return the entries that `repository.toml` has to list, by section."""
     found: dict[str, set[str]] = {
-        name: set() for name in ("untested", "participles", "adjectives", "docstrings")
+        name: set() for name in ("untested", "participles", "adjectives", "docstrings", "helpers")
     }
     for path in sources(root):
         text, module = path.read_text(), path.relative_to(root)
@@ -269,6 +284,8 @@ def exceptions(root: Path) -> dict[str, set[str]]:
         plain = path.stem == "__init__" and only_imports(text)
         if test is not None and not plain and not (root / test).is_file():
             found["untested"].add(str(module))
+    for path in [*TESTS, *OTHERS]:
+        found["helpers"] |= {f"{relative(path)}:{n}" for n in unclear_helpers(path.read_text())}
     return found
 
 
