@@ -81,7 +81,7 @@ def test_three_processes_decode_each_once(plain, folder, tmp_path):
     assert len(copies) == len(paths)
 
 
-def test_what_lies_plainly_is_read_in_place(plain, folder):
+def test_plain_references_are_read_in_place(plain, folder):
     reader = datamodels.open_reference("superbias", plain, HostCopies()).reader("data")
     np.testing.assert_array_equal(reader.whole(), fits.getdata(plain, "SCI"))
     assert not list(folder.glob("*.fits"))

@@ -170,7 +170,7 @@ class Work:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=graphs(), slots=st.integers(1, 4), commit=st.booleans(), ahead=st.booleans())
-def test_every_unit_ends_once_whatever_the_order_and_the_deaths(graph, slots, commit, ahead):
+def test_every_unit_ends_once_for_any_order_and_deaths(graph, slots, commit, ahead):
     count, waits, optional, failures, deaths = graph
     units = waiting_units(waits)
     units = [

@@ -106,7 +106,7 @@ def test_pipelines_and_steps_are_offered(command):
         (["rebuild", "a"], ["dir"]),
     ],
 )  # fmt: skip
-def test_what_is_offered(words, offered):
+def test_candidates_for_each_argument(words, offered):
     assert complete(*words) == offered
 
 

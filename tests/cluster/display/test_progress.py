@@ -142,7 +142,7 @@ PARTS = ["3/9 done", "0 failed", "1 of them earlier", "6 per minute", "0:01:00 l
         (3, ["3/9 done"]),
     ],
 )
-def test_a_narrow_line_says_what_matters_most(clock, width, parts):
+def test_a_narrow_line_keeps_the_most_important_parts(clock, width, parts):
     tally = BatchTally(9)
     tally.add(success(0, kept=True))
     calibrate(tally, clock, 2, 10)
@@ -274,7 +274,7 @@ def test_equal_warnings_are_told_once(result):
     assert first == f"warning: {PATHS[0]}: odd (and in 2 more exposures)"
 
 
-def test_a_warning_names_its_file_whoever_gave_it(result):
+def test_a_warning_names_its_file_for_any_source(result):
     warned = [
         success(0, warnings=("a library's",)),
         success(1, warnings=(f"{PATHS[1]}: \x1b[31m",)),
@@ -283,7 +283,7 @@ def test_a_warning_names_its_file_whoever_gave_it(result):
     assert lines == [f"warning: {PATHS[0]}: a library's", rf"warning: {PATHS[1]}: \x1b[31m"]
 
 
-def test_stages_are_means_over_what_was_done(result):
+def test_stages_are_means_over_calibrated_exposures(result):
     outcomes = [success(0, stages={"jump": 1.0, "write": 0.5}), success(1, stages={"jump": 3.0})]
     text = print_text(result(*outcomes, failure(2)), timings=True)
     assert re.search(r"│ jump +│ 2\.000 ", text)

@@ -72,7 +72,7 @@ def test_none_comes():
         ("collections.Counter", "is not a dask cluster class"),
     ],
 )
-def test_what_is_no_cluster_is_said(path, message):
+def test_other_things_than_clusters_are_refused(path, message):
     assert message in refusal(path=path)
 
 

@@ -79,7 +79,7 @@ def test_nothing_is_begun_that_cannot_end(tmp_path):
         assert read_notes(tmp_path, "ended") == began  # none was interrupted, none begun twice
 
 
-def test_others_do_what_is_left(tmp_path):
+def test_other_workers_do_the_remaining_tasks(tmp_path):
     with workers(short=(7,), long=()) as client:
         announce_duration(client, 2.5)
         futures = [client.submit(run_slowly, n, 0.5, str(tmp_path), pure=False) for n in range(24)]
@@ -100,7 +100,7 @@ def test_the_longest_is_known_from_others_and_half_of_the_time_is_kept():
         assert [f["threads"] for f in client.run(worker_facts).values()] == [1, 1]
 
 
-def test_what_takes_too_long_goes_to_another_in_the_end(tmp_path):
+def test_a_task_that_takes_too_long_goes_to_another_worker(tmp_path):
     with workers(short=(4,)) as client:
         future = client.submit(run_slowly, 1, 600.0, str(tmp_path), pure=False)
         eventually((tmp_path / "begun").exists)

@@ -102,7 +102,7 @@ def test_local_is_always_there():
         ({"kind": "address"}, "site it: a site of kind address needs 'address'"),
     ],
 )
-def test_what_cannot_be_is_said(said, message):
+def test_impossible_options_are_refused(said, message):
     with configure_sites(it=said), pytest.raises(RequestError, match=message):
         sites_by_name()
 
@@ -166,7 +166,7 @@ def test_mappings_are_overridden_as_text():
         ({"kind": "local"}, "site it: its kind is slurm, and cannot be changed"),
     ],
 )
-def test_overriding_what_cannot_be(pairs, message):
+def test_impossible_overrides_are_refused(pairs, message):
     with configure_sites(it={"kind": "slurm"}), pytest.raises(RequestError, match=message):
         override_options(find_site("it"), pairs)
 
@@ -181,7 +181,7 @@ def test_overriding_with_no_mapping(text):
 
 
 @given(st.integers(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text("-=ab '\"\\")))
-def test_what_is_shown_can_be_said_again(jobs, margin, encrypted, directives):
+def test_shown_options_can_be_given_again(jobs, margin, encrypted, directives):
     said = {"kind": "slurm", "jobs": jobs, "margin": margin, "encrypted": encrypted}
     with configure_sites(it={**said, "directives": directives}):
         site = find_site("it")

@@ -120,7 +120,7 @@ def test_other_addresses_are_refused(address):
         refuse_insecure(address, insecure=True)
 
 
-def test_nobody_there(simulated, tmp_path, monkeypatch):
+def test_an_address_without_a_scheduler_is_refused(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         run(

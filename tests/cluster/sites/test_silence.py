@@ -293,7 +293,7 @@ def test_a_job_that_is_suspended_with_its_nanny_counts_as_dead(apart, tmp_path):
 # -- the rules ---------------------------------------------------------------------------------
 
 
-def test_the_condition_of_a_process_is_what_it_is(tmp_path):
+def test_the_condition_of_a_process_is_recognized(tmp_path):
     with (tmp_path / "log").open("wb") as log:
         process = start_process("sleep", "60", log=log)
     try:

@@ -88,7 +88,7 @@ def test_a_cache_without_a_description_is_searched(on_disk, source):
         (lambda cache: cache.context_by_date("2024-01-31"), "in use on 2024-01-31"),
     ],
 )
-def test_a_cache_does_not_know_what_only_a_server_knows(on_disk, ask, message):
+def test_a_cache_refuses_questions_that_only_a_server_can_answer(on_disk, ask, message):
     with pytest.raises(ServerError, match=message):
         ask(on_disk)
 

@@ -96,7 +96,7 @@ def test_bounds_of_a_single_pass_surround_the_median(diffs):
 
 
 @given(ramps)
-def test_bounds_of_the_iteration_are_what_remains_without_jumps(diffs):
+def test_bounds_of_the_iteration_are_those_without_jumps(diffs):
     suspect, low, high = limits(diffs, True)
     for x, pixel in enumerate(diffs.T):
         left = without_jumps(pixel, 4.0)

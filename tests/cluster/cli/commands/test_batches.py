@@ -267,7 +267,7 @@ def test_old_batches_are_forgotten_and_their_products_stay(tmp_path, capsys):
     assert (row(new).state, row(active).state) == ("done", "running")
 
 
-def test_a_named_batch_is_forgotten_whatever_its_age(tmp_path):
+def test_a_named_batch_is_forgotten_at_any_age(tmp_path):
     folder = record_batch(tmp_path, [{}])
     batches.prune([folder.name], older_than=30.0)
     assert not folder.path.exists()

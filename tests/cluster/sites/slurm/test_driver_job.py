@@ -219,7 +219,7 @@ def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
         ({"walltime": "soon"}, "walltime 'soon'"),
     ],
 )
-def test_what_cannot_be_is_said(driver, how, message):
+def test_impossible_options_are_refused(driver, how, message):
     submitted, _ = driver
     before = slurm("squeue", "-h", "-o", "%A")
     with pytest.raises(RequestError, match=message) as told:
