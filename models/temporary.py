@@ -12,6 +12,7 @@ from pathlib import Path
 
 _LOCK = "lock"
 _RENAMED_WITHIN = 60.0  # seconds
+_SEMAPHORES = Path("/dev/shm")
 _locks: list[int] = []  # descriptors of locks that are released when this process ends
 
 
@@ -40,7 +41,10 @@ def make_process_folder(kind: str, base: Path | None = None) -> Path:
 
 
 def remove_abandoned(kind: str, base: Path | None = None) -> None:
-    """Remove the folders of a kind left by killed processes; see `make_process_folder`."""
+    """Remove the folders of a kind left by killed processes, and semaphores named after them.
+
+    See `make_process_folder`.
+    """
     _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
 
 
@@ -58,6 +62,8 @@ def _remove_abandoned(base: Path, prefix: str) -> None:
     for folder in [*base.glob(f"{prefix}*"), *hidden]:
         with suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and _is_abandoned(folder / _LOCK):
+                for semaphore in _SEMAPHORES.glob(f"sem.{folder.name}-*"):
+                    semaphore.unlink(missing_ok=True)
                 shutil.rmtree(folder)
 
 

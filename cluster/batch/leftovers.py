@@ -66,6 +66,7 @@ def _clear_temporary() -> None:
     import dask
 
     base = dask.config.get("temporary-directory", None)
+    remove_abandoned("hooks")
     remove_abandoned("sockets")
     remove_abandoned("workers", Path(base).absolute() if base else None)
 
