@@ -73,7 +73,7 @@ class TileBudget:
     decisions : int
         Memory of the contributions to decisions, and of combining them.
     reductions : int
-        Memory that other reductions declare for what they gather, combine and return.
+        Memory that other reductions declare for gathering, combining and returning values.
     """
 
     row: RowBytes

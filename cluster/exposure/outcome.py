@@ -93,7 +93,7 @@ class Outcome:
     kept : bool
         True if its products already existed and were kept.
     cache_requests, cache_hits : int
-        Number of pieces of references that were asked of the process's cache, and that it had.
+        Numbers of requests for parts of references to the process's cache, and of hits.
     """
 
     number: int

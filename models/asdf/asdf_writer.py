@@ -42,7 +42,7 @@ def write_asdf(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
     text = yaml.dump(_with_sources(tree, arrays), Dumper=_Dumper, sort_keys=False).encode()
     content = b"".join([_HEAD, text, _END, *(_block(array) for array in arrays)])
     target = Path(path)
-    # The name is unpredictable, so that nobody can place a link there.
+    # The name is unpredictable, so that no other user can place a link there.
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         part.write_bytes(content)

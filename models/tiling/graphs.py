@@ -160,7 +160,7 @@ class _GraphBuilder:
         return call_each(new_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
-        """Return which tiles of a node are kept; the others are computed whenever they are used."""
+        """Return a flag for each tile of a node: True if it is kept."""
         if node not in self.branches.waiting or node not in self.kept_rows:
             return [True] * len(tile_cores(node.source))
         return choose_kept_tiles(node.source, self.branches.halo[node], self.kept_rows[node])
