@@ -126,6 +126,9 @@ def _kept_bytes(node: PlanNode, branches: Branches, row: int) -> int:
 
 def _held_bytes(decisions: Sequence[Reduction], models: Sequence[LazyArrays]) -> int:
     """Return the memory of the fields that contributions hold of tiles that are not kept."""
+    decisions = [decision for decision in decisions if decision.spec.holds]
+    if not decisions:
+        return 0
     walk, branches = _walk(models), find_branches(_tips(models))
     total = 0
     for decision in decisions:

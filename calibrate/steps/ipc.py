@@ -44,9 +44,10 @@ class IPCStep(Step):
             return self._process_interleaved(ramp)
         weights = kernel_of(self.open_reference(ramp, "ipc"))
         stripes = stripes_of(ramp)
-        kernel, frame, place = deconvolve, ramp.frame, dict[str, Any]()
+        kernel: Any = deconvolve
+        frame, place = ramp.frame, dict[str, Any]()
         if stripes is not None:
-            _require_array(ramp, stripes, weights)
+            _require_plain_stripes(ramp, stripes, weights)
             frame = stripes.shape
             if is_stack(ramp, stripes):
                 kernel, place = deconvolve_stack, {"height": frame[0]}
@@ -81,7 +82,7 @@ class IPCStep(Step):
         )
 
 
-def _require_array(exposure: DataModel, stripes: Stripes, weights: Array | Reader) -> None:
+def _require_plain_stripes(exposure: DataModel, stripes: Stripes, weights: Array | Reader) -> None:
     """Reject stripes whose reference pixels or kernels are unknown.
 
     As in jwst, reference pixels and kernels are those of a subarray, which the array of stripes is

@@ -52,6 +52,12 @@ def is_rate(exposure: DataModel) -> bool:
     return isinstance(exposure, ImageModel | CubeModel) and len(shape) in (2, 3)
 
 
+def count_frames(exposure: DataModel) -> tuple[int, int]:
+    """Return the number of integrations, and of differences or rates in each."""
+    integrations, *groups = exposure.shape[:-2] or (1,)
+    return integrations, groups[0] - 1 if groups else 1
+
+
 def gather_rates(
     data: Array,
     *,

@@ -11,6 +11,7 @@ from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
 from calbatch.calibrate.steps.clean_flicker_noise.rates import (
     RateRows,
+    count_frames,
     gather_rates,
     is_rate,
     subtract_from_rates,
@@ -82,6 +83,17 @@ class TestRules:
         assert is_rate(ImageModel(np.zeros((4, 5), "f4")))
         assert is_rate(CubeModel(np.zeros((2, 4, 5), "f4")))
         assert not is_rate(RampModel(np.zeros((1, 2, 4, 5), "f4")))
+
+    @pytest.mark.parametrize(
+        ("cls", "shape", "counts"),
+        [
+            (ImageModel, (4, 5), (1, 1)),
+            (CubeModel, (3, 4, 5), (3, 1)),
+            (RampModel, (3, 6, 4, 5), (3, 5)),
+        ],
+    )
+    def test_the_number_of_frames_that_are_cleaned(self, cls, shape, counts):
+        assert count_frames(cls(np.zeros(shape, "f4"))) == counts
 
     def test_one_rate_has_a_single_frame(self):
         data, flat = np.arange(20, dtype="f4").reshape(4, 5), np.full((4, 5), 2, "f4")
