@@ -176,13 +176,13 @@ def _find_mask(gathered: Sequence[NoisyRows], rules: CleaningRules) -> Array:
         rate = _join([rows.rates["rate.data"] for rows in gathered])
         return mask_sources(rate, rules.scene, excluded)
     rates = _join([rows.rates["rateints.data"] for rows in gathered])
-    masks = np.stack(
+    planes: Array = np.stack(
         [
             mask_sources(rate, rules.scene, None if excluded is None else excluded[i])
             for i, rate in enumerate(rates)
         ]
     )
-    return masks.all(axis=0) if rules.single_mask else masks
+    return planes.all(axis=0) if rules.single_mask else planes
 
 
 # -- subtraction, in tiles ---------------------------------------------------------------------
