@@ -182,7 +182,10 @@ def _find_mask(gathered: Sequence[NoisyRows], rules: CleaningRules) -> Array:
             for i, rate in enumerate(rates)
         ]
     )
-    return planes.all(axis=0) if rules.single_mask else planes
+    if not rules.single_mask:
+        return planes
+    common: Array = np.logical_and.reduce(planes)
+    return common
 
 
 # -- subtraction, in tiles ---------------------------------------------------------------------

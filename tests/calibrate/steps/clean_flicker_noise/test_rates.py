@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from support.agreement import assert_close
+from support.cases import long
 from support.simulated import offline
 from support.step_contract import prepared, raw
 
@@ -41,8 +42,8 @@ class TestAgreementWithJwst:
             ),
             ("NIS", "rateints", {"single_mask": False, "apply_flat_field": True}),
             ("NIS", "rateints", {"autoparam": True}),
-            ("NRS1", "rate", {"fit_method": "fft", "background_method": None}),
-            ("MIRIMAGE", "rate", {"n_sigma": 3.0}),
+            long("NRS1", "rate", {"fit_method": "fft", "background_method": None}),
+            long("MIRIMAGE", "rate", {"n_sigma": 3.0}),
         ],
     )
     def test_rates_and_products_agree(self, tmp_path, detector, kind, parameters):
