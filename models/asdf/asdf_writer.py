@@ -47,8 +47,11 @@ def write_asdf(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
     FileError
         If an array that has not been read cannot be read any more.
     """
-    content = make_asdf(tree)
-    target = Path(path)
+    replace_file(Path(path), make_asdf(tree))
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file atomically, replacing an existing one."""
     # The name is unpredictable, so that nobody can place a link there.
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:

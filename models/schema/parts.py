@@ -78,6 +78,9 @@ def _check_array(keywords: Mapping[str, Any], value: Any, path: str, where: str)
         raise _fault(path, where, f"must be an array: {error}") from error
     if keywords.get("ndim", ndim) != ndim:
         raise _fault(path, where, f"must have {keywords['ndim']} dimensions, has {ndim}")
+    if keywords.get("max_ndim", ndim) < ndim:
+        most = keywords["max_ndim"]
+        raise _fault(path, where, f"must have at most {most} dimensions, has {ndim}")
     wanted = read_datatype(keywords.get("datatype"))[0]
     if wanted is None or dtype == wanted:
         return array

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calbatch.models.arrays import ModelContent, StoredFile
 from calbatch.models.asdf.asdf_file import StoredArray, is_asdf, read_lazily
 from calbatch.models.asdf.asdf_tree import MAX_DEPTH, MAX_TREE_LENGTH
-from calbatch.models.asdf.asdf_writer import write_asdf
+from calbatch.models.asdf.asdf_writer import replace_file, write_asdf
 from calbatch.models.asdf.tagged import TaggedText, TaggedValue
 from calbatch.models.asdf.transforms import store_object
 from calbatch.models.errors import FileError, ValidationError, explain_errors
@@ -149,10 +149,8 @@ def make_content(
         For each invalid value, which is left out.
     """
     if schema.stored_as != stored_as:
-        raise FileError(
-            path,
-            f"is {stored_as.upper()}; files of schema {schema.name!r} are {schema.stored_as.upper()}",
-        )
+        found, wanted = stored_as.upper(), schema.stored_as.upper()
+        raise FileError(path, f"is {found}; files of schema {schema.name!r} are {wanted}")
     content: dict[str, Any] = {n: v for n, v in tree.items() if n not in _ABOUT_THE_FILE}
     if stored_as == "json":
         content = _with_metadata(schema, content)
@@ -239,8 +237,6 @@ def write_file(path: Path, schema: Schema, tree: Mapping[str, Any]) -> None:
 
 def _without_objects(value: Any, path: str) -> Any:
     """Return a part of a tree with tagged values in place of objects such as transforms."""
-    import numpy as np
-
     if isinstance(value, (StoredArray, TaggedValue, np.generic, *_PLAIN)):
         return value
     if type(value) is np.ndarray:
@@ -267,12 +263,7 @@ def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
         text = json.dumps(tree, indent=4, default=_plain_array)
     except (TypeError, ValueError) as error:
         raise ValidationError(f"{path}: JSON cannot hold a value: {error}") from error
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        part.write_text(f"{text}\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(path, f"{text}\n".encode())
 
 
 def _plain_array(value: Any) -> Any:
