@@ -155,7 +155,7 @@ def split_blocks(content: bytes) -> Iterator[AsdfBlock]:
     ValueError
         If a block is cut short or does not match its checksum.
     """
-    start = content.find(_MAGIC)
+    start = find_first_block(content)
     if start >= 0:
         for place in find_blocks(partial(_slice, content), start, len(content)):
             yield read_block(partial(_slice, content), place)
@@ -165,9 +165,9 @@ def _slice(content: bytes, position: int, count: int) -> bytes:
     return content[position : position + count]
 
 
-def find_first_block(content: bytes, start: int) -> int:
-    """Return where the first block begins, at or after a place; -1 if there is none."""
-    return content.find(_MAGIC, start)
+def find_first_block(content: bytes) -> int:
+    """Return where the first block begins in a part of a file; -1 if there is none."""
+    return content.find(_MAGIC)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -172,12 +172,13 @@ def _read_tree_content(read: ReadAt) -> bytes:
 
 
 def _find_places(stamp: Stamp, read: ReadAt, content: bytes) -> list[BlockPlace]:
-    first = find_first_block(content, find_tree_end(content))
-    if first < 0:
+    end = find_tree_end(content)
+    found = find_first_block(read(end, _FIRST_READ))  # padding may precede it
+    if found < 0:
         return []
     # The length of a gzipped file's content is unknown; reading a block beyond it fails then.
     length = 1 << 62 if stamp.is_gzipped else stamp.size
-    return list(find_blocks(read, first, length))
+    return list(find_blocks(read, end + found, length))
 
 
 def _place_arrays(value: Any, make: Callable[[Any], Any]) -> Any:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, StoredFile
+from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.asdf.asdf_file import StoredArray, is_asdf, read_lazily
 from calbatch.models.asdf.asdf_tree import MAX_DEPTH, MAX_TREE_LENGTH
 from calbatch.models.asdf.asdf_writer import replace_file, write_asdf
 from calbatch.models.asdf.tagged import TaggedText, TaggedValue
 from calbatch.models.asdf.transforms import store_object
 from calbatch.models.errors import FileError, ValidationError, explain_errors
-from calbatch.models.schema.meta import get_path, set_path
+from calbatch.models.schema.meta import flatten, get_path, set_path
 from calbatch.models.schema.parts import check_part
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import validate_value, warn_or_raise
@@ -36,7 +37,7 @@ JSON_KEYS = {
 """Metadata of JSON references, by their names in the file."""
 
 _ABOUT_THE_FILE = ("asdf_library", "history")
-_PLAIN = (str, int, float, bool, complex, type(None))
+_PLAIN = (str, int, float, bool, complex, date, type(None))
 
 
 class HistoryText(str):
@@ -250,8 +251,15 @@ def _without_objects(value: Any, path: str) -> Any:
 
 def _without_metadata(tree: Mapping[str, Any], history: Any) -> dict[str, Any]:
     """Return the tree of a JSON file, whose metadata are beside its other parts."""
-    meta = {name: get_path(tree, path) for name, path in JSON_KEYS.items()}
-    content = {name: value for name, value in meta.items() if value is not None}
+    rest = {"meta": copy_metadata(tree["meta"])}
+    content: dict[str, Any] = {}
+    for name, path in JSON_KEYS.items():
+        value = get_path(rest, path)
+        if value is not None:
+            content[name] = value
+            set_path(rest, path, None)
+    if flatten(rest):
+        content |= rest
     content |= {name: value for name, value in tree.items() if name != "meta"}
     if history:
         content["history"] = history[0] if len(history) == 1 else list(history)

@@ -9,7 +9,7 @@ from typing import Any
 
 from calbatch.models.errors import FileError, ValidationError, explain_errors
 from calbatch.models.model import DataModel
-from calbatch.models.schema.meta import set_path
+from calbatch.models.schema.meta import MetadataNode, set_path
 from calbatch.models.schema.parts import check_part
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import check_assignment, warn_or_raise
@@ -50,8 +50,7 @@ class TreeModel(DataModel):
             parts.pop(name, None)
         super().__init__(schema=schema)
         if isinstance(init, (str, Path, Url)):
-            self.path = location(init)
-            self._set_tree(*read_file(self.path))
+            self._set_tree(location(init), *read_file(location(init)))
         elif isinstance(init, TreeModel):
             self._adopt(init)
         elif isinstance(init, Mapping):
@@ -69,14 +68,13 @@ class TreeModel(DataModel):
     def of_tree(cls, path: Location, stored_as: str, tree: Mapping[str, Any]) -> TreeModel:
         """Return the model of a file that has been read; see `tree_files.read_file`."""
         model = cls()
-        model.path = path
-        model._set_tree(stored_as, tree)
+        model._set_tree(path, stored_as, tree)
         return model
 
-    def _set_tree(self, stored_as: str, tree: Mapping[str, Any]) -> None:
-        assert self.path is not None
-        with explain_errors(self.path):
-            self._content = make_content(self.path, self.schema, stored_as, tree)
+    def _set_tree(self, path: Location, stored_as: str, tree: Mapping[str, Any]) -> None:
+        self.path = path
+        with explain_errors(path):
+            self._content = make_content(path, self.schema, stored_as, tree)
 
     def _adopt(self, other: DataModel) -> None:
         """Share the content of another model of a tree."""
@@ -121,9 +119,16 @@ class TreeModel(DataModel):
         set_path(self._content.tree, name, stored)
 
     def _set_meta(self, value: Any) -> None:
-        accepted, plain = check_assignment(self.schema, "meta", store(value), where=self._where)
+        accepted, plain = self._check("meta", value)
         if accepted:
             self._content.tree["meta"] = plain
+
+    def _branch(self, name: str) -> MetadataNode:
+        return MetadataNode(self._content.tree, self.schema, name, self._check)
+
+    def _check(self, path: str, value: Any) -> tuple[bool, Any]:
+        """Validate an assignment to metadata, of units as text."""
+        return check_assignment(self.schema, path, store(value), where=self._where)
 
     def _near(self, name: str) -> str:
         near = difflib.get_close_matches(name, [*self.schema.parts, *self.parts], 1)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from calbatch.models.arrays import LazyArrays
+from calbatch.models.asdf.asdf_file import StoredArray
 from calbatch.models.asdf.tagged import TaggedValue
-from calbatch.models.errors import escape_text, format_count
+from calbatch.models.errors import FileError, escape_text, format_count
 from calbatch.models.markup import make_details, make_display, make_table, wrap
 from calbatch.models.schema.meta import get_path
 from calbatch.models.storage.location import Location
@@ -84,8 +87,8 @@ def describe(value: Any, frames: str = "") -> str:
         return _describe_tagged(value, frames)
     if hasattr(value, "n_inputs") and hasattr(value, "n_outputs"):
         return _join("transform", f"{_axes(value.inputs)} → {_axes(value.outputs)}", frames)
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"array, {value.dtype} {tuple(value.shape)}"
+    if isinstance(value, (np.ndarray, StoredArray)):
+        return _describe_array(value)
     if isinstance(value, Mapping):
         names = ", ".join(map(str, list(value)[:_SHOWN]))
         return escape_text(
@@ -94,6 +97,13 @@ def describe(value: Any, frames: str = "") -> str:
     if isinstance(value, (list, tuple)):
         return _describe_list(value, frames)
     return escape_text(str(value))[:_LONGEST]
+
+
+def _describe_array(array: Any) -> str:
+    try:
+        return f"array, {array.dtype} {array.shape}"
+    except FileError:
+        return "array of a kind that cannot be read"
 
 
 def _describe_list(values: Any, frames: str) -> str:
