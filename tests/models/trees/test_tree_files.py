@@ -89,6 +89,7 @@ def test_arrays_in_json_are_lists(tmp_path):
         (b'{"reftype": "extract1d"}', "has no 'apertures'"),
         (b"", "empty"),
     ],
+    ids=range(10),
 )
 def test_damaged_json_is_refused(tmp_path, content, message):
     path = tmp_path / "a.json"
@@ -143,7 +144,8 @@ def test_trees_are_known_by_their_names_or_first_bytes(tmp_path):
         (b"meta:", b"meta: 5\nother:", "its meta is 5"),
         (b"...\n", b"", "it has no end mark"),
     ],
-)  # fmt: skip
+    ids=range(9),
+)
 def test_damaged_asdf_is_refused(tmp_path, old, new, message):
     path = asdf_file(tmp_path)
     content = path.read_bytes()
