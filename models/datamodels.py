@@ -11,7 +11,7 @@ name is the class's, which `DataModel.save` writes as DATAMODL, and by which `op
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -107,21 +107,27 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
 def _open_tree(path: Location, reference_type: str = "") -> TreeModel:
     """Open a file that holds a tree, of a reference type if one is given."""
     stored_as, tree = read_file(path)
-    reftype = text_at(tree, "meta.reftype" if stored_as == "asdf" else "reftype").strip().lower()
-    reftype = reftype or ("msaoper" if "msaoper" in tree else "")
-    named = _BY_NAME.get(text_at(tree, "meta.model_type"))
-    cls: type[DataModel] | None
-    if reference_type:
-        cls = choose_tree_class(reference_type, stored_as, tree)
-    elif stored_as == "json" and "products" in tree and "asn_type" in tree:
+    reftype = reference_type or _tree_type(tree)
+    named = None if reference_type else _BY_NAME.get(text_at(tree, "meta.model_type"))
+    cls = named or choose_tree_class(reftype, stored_as, tree)
+    if stored_as == "json" and {"asn_type", "products"} <= tree.keys():
         cls = AssociationModel
-    else:
-        cls = named or choose_tree_class(reftype, stored_as, tree)
-    if cls is None or not issubclass(cls, TreeModel):
-        what = named.__name__ if named else f"a reference of type {reference_type or reftype!r}"
-        kind = "a FITS file" if named or reference_type in REFERENCES else "one of a known type"
-        raise FileError(path, f"is {stored_as.upper()} for {what}: {kind} is needed")
+    form = stored_as.upper()
+    if cls is None and not reftype:
+        raise FileError(path, f"is {form}, but names neither a model class nor a reference type")
+    if cls is None:
+        raise FileError(
+            path, f"is {form}; there is no model class for {form} files of type {reftype!r}"
+        )
+    if not issubclass(cls, TreeModel):
+        raise FileError(path, f"is {form}; files of {cls.__name__} are FITS")
     return cls.of_tree(path, stored_as, tree)
+
+
+def _tree_type(tree: Mapping[str, Any]) -> str:
+    """Return the reference type of a tree, which is in its metadata or, in JSON, at its top."""
+    found = text_at(tree, "meta.reftype") or text_at(tree, "reftype")
+    return found.strip().lower() or ("msaoper" if "msaoper" in tree else "")
 
 
 def open_reference(reference_type: str, init: Any, copies: CopyProvider | None = None) -> DataModel:

@@ -78,7 +78,7 @@ class TreeModel(DataModel):
 
     def _adopt(self, other: DataModel) -> None:
         """Share the content of another model of a tree."""
-        if not isinstance(other, TreeModel):
+        if other.schema.stored_as != self.schema.stored_as:
             raise ValidationError(f"{self._where}: cannot be made from a {type(other).__name__}")
         self.path, self._content = other.path, other._content.copy()
 

@@ -84,8 +84,8 @@ def test_arrays_in_json_are_lists(tmp_path):
         (b'{"a": ' + b"[" * 100_000, "is not JSON"),
         (b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "nested more than"),
         (b'{"a": "' + b"x" * MAX_TREE_LENGTH, "is longer than"),
-        (b"{}", "is JSON for a reference of type ''"),
-        (b'{"reftype": "gain"}', "is JSON for a reference of type 'gain'"),
+        (b"{}", "is JSON, but names neither a model class nor a reference type"),
+        (b'{"reftype": "gain"}', "is JSON; there is no model class for JSON files of type 'gain'"),
         (b'{"reftype": "extract1d"}', "has no 'apertures'"),
         (b"", "empty"),
     ],
@@ -152,7 +152,19 @@ def test_damaged_asdf_is_refused(tmp_path, old, new, message):
     assert old in content
     path.write_bytes(content.replace(old, new, 1))
     with pytest.raises(FileError, match=message):
+        datamodels.EmiModel(path)
+    with pytest.raises(FileError):
         datamodels.open(path)
+
+
+def test_a_file_of_a_class_or_type_in_fits_is_refused(tmp_path):
+    path = asdf_file(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"EmiModel", b"ImageModel"))
+    with pytest.raises(FileError, match="is ASDF; files of ImageModel are FITS"):
+        datamodels.open(path)
+    with pytest.raises(FileError, match="no model class for ASDF files of type 'gain'"):
+        datamodels.open_reference("gain", path)
 
 
 def test_a_damaged_block_is_refused_when_it_is_read(tmp_path):
