@@ -90,13 +90,16 @@ def describe(value: Any, frames: str = "") -> str:
     if isinstance(value, (np.ndarray, StoredArray)):
         return _describe_array(value)
     if isinstance(value, Mapping):
-        names = ", ".join(map(str, list(value)[:_SHOWN]))
-        return escape_text(
-            f"{format_count(len(value), 'entry', 'entries')}: {names}"[: 2 * _LONGEST]
-        )
+        return _describe_mapping(value)
     if isinstance(value, (list, tuple)):
         return _describe_list(value, frames)
     return escape_text(str(value))[:_LONGEST]
+
+
+def _describe_mapping(value: Mapping[str, Any]) -> str:
+    count = format_count(len(value), "entry", "entries")
+    names = ", ".join(map(str, list(value)[:_SHOWN]))
+    return escape_text(f"{count}: {names}" if names else count)[: 2 * _LONGEST]
 
 
 def _describe_array(array: Any) -> str:
