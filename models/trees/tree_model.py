@@ -9,6 +9,7 @@ from typing import Any
 
 from calbatch.models.errors import FileError, ValidationError, explain_errors
 from calbatch.models.model import DataModel
+from calbatch.models.saving import format_now
 from calbatch.models.schema.meta import MetadataNode, set_path
 from calbatch.models.schema.parts import check_part
 from calbatch.models.schema.spec import Schema
@@ -176,7 +177,7 @@ class TreeModel(DataModel):
         path : path
             The file, which is replaced if it exists.
         date : str, optional
-            Value of ``meta.date``; by default the metadata are written as they are.
+            Value of ``meta.date`` of ASDF, for reproducible files; by default the current time.
         **options
             Accepted because FITS models have them, and without effect.
 
@@ -205,9 +206,8 @@ class TreeModel(DataModel):
     def _meta_of_file(self, path: Path, date: str | None) -> dict[str, Any]:
         meta = self.meta.copy()
         if self.schema.stored_as == "asdf":
-            meta |= {"filename": path.name, "model_type": type(self).__name__}
-            if date is not None:
-                meta["date"] = date
+            own = {"filename": path.name, "model_type": type(self).__name__}
+            meta |= {**own, "date": date or format_now()}
         return meta
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from astropy.modeling import models as astropy_models
 from calbatch.models import datamodels
 from calbatch.models.asdf.asdf_file import StoredArray
 from calbatch.models.errors import FileError, ValidationError, ValidationWarning
+from calbatch.models.saving import save
 
 KERNELS = {"gamma": np.arange(6.0).reshape(2, 3) * 1j, "zeta": np.ones((2, 3))}
 
@@ -39,6 +40,21 @@ def test_a_changed_array_is_saved(tmp_path, kernels):
     model.save(tmp_path / "again.asdf")
     assert datamodels.open(tmp_path / "again.asdf").nrca1.gamma[0, 0] == 7
     assert datamodels.open(kernels).nrca1.gamma[0, 0] == 0
+
+
+def test_files_with_a_date_are_reproducible(tmp_path, kernels):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        datamodels.open(kernels).save(tmp_path / name / "a.asdf", date="2026-01-01T00:00:00")
+    assert (tmp_path / "a/a.asdf").read_bytes() == (tmp_path / "b/a.asdf").read_bytes()
+    assert datamodels.open(tmp_path / "a/a.asdf").meta.date == "2026-01-01T00:00:00"
+    assert datamodels.open(kernels).meta.date > "2026-01-01"
+
+
+def test_a_tree_is_not_written_as_fits(tmp_path, kernels):
+    with pytest.raises(FileError, match="SIRSKernelModel is not saved as FITS, but as ASDF"):
+        save([(datamodels.open(kernels), tmp_path / "a.fits")])
+    assert not list(tmp_path.glob("*.fits"))
 
 
 def test_a_file_can_replace_itself(kernels):
