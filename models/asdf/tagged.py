@@ -36,7 +36,7 @@ class TaggedText(str):
         made.tag = tag
         return made
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # with its tag
         return str(self), self.tag
 
 

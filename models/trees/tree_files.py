@@ -59,7 +59,7 @@ class HistoryText(str):
         made.entry = entry
         return made
 
-    def __getnewargs__(self) -> tuple[str, Mapping[str, Any]]:
+    def __getnewargs__(self) -> tuple[str, Any]:  # type: ignore[override]  # with its entry
         return str(self), self.entry
 
 
