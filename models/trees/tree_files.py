@@ -216,6 +216,33 @@ def _drop_invalid(schema: Schema, tree: dict[str, Any], where: str) -> None:
                 tree.pop(name)
 
 
+def read_arrays_of(value: Any, path: Path) -> Any:
+    """Return a tree with the arrays of a file that is about to be replaced.
+
+    Parameters
+    ----------
+    value : Any
+        The tree, in which arrays of other files stay unread.
+    path : Path
+        The file.
+
+    Raises
+    ------
+    FileError
+        If an array cannot be read.
+    """
+    match value:
+        case StoredArray():
+            return value.load() if Path(value.stamp.path) == path.absolute() else value
+        case TaggedValue(tag=tag, value=below):
+            return TaggedValue(tag, read_arrays_of(below, path))
+        case dict():
+            return {name: read_arrays_of(below, path) for name, below in value.items()}
+        case list():
+            return [read_arrays_of(below, path) for below in value]
+    return value
+
+
 def write_file(path: Path, schema: Schema, tree: Mapping[str, Any]) -> None:
     """Write the tree of a model to a file, which is replaced if it exists.
 

@@ -15,7 +15,7 @@ from calbatch.models.schema.parts import check_part
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import check_assignment, warn_or_raise
 from calbatch.models.storage.location import Location, Url, location
-from calbatch.models.trees.tree_files import make_content, read_file, write_file
+from calbatch.models.trees.tree_files import make_content, read_arrays_of, read_file, write_file
 from calbatch.models.trees.tree_summary import as_html, as_text
 from calbatch.models.trees.tree_views import show, store
 
@@ -142,6 +142,12 @@ class TreeModel(DataModel):
         """Return whether a part is set."""
         return name in self.parts
 
+    def set_card(
+        self, keyword: str, value: Any, comment: str = "", *, hdu: str = "PRIMARY"
+    ) -> None:
+        """Raise `ValidationError`: trees have no header cards."""
+        raise ValidationError(f"{self._where}: has no header cards, where {keyword} could be")
+
     # -- as a whole ---------------------------------------------------------------------------
 
     def validate(self) -> None:
@@ -195,6 +201,7 @@ class TreeModel(DataModel):
         if target.suffix != ending:
             raise FileError(target, f"a {type(self).__name__} is saved as a file *{ending}")
         self.validate()
+        self._content.tree = read_arrays_of(self._content.tree, target)
         tree = dict(self._content.tree)
         tree["meta"] = self._meta_of_file(target, date)
         try:

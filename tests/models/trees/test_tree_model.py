@@ -61,6 +61,7 @@ def test_a_file_can_replace_itself(kernels):
     model = datamodels.open(kernels)
     model.meta.author = "somebody"
     model.save(kernels)
+    np.testing.assert_array_equal(model.nrca1.gamma, KERNELS["gamma"])
     again = datamodels.open(kernels)
     assert again.meta.author == "somebody"
     np.testing.assert_array_equal(again.nrca1.zeta, KERNELS["zeta"])
@@ -102,10 +103,15 @@ def test_a_part_must_fit_the_schema(monkeypatch):
 def test_an_unknown_name_is_rejected():
     model = datamodels.CameraModel()
     assert model.model is None
-    with pytest.raises(AttributeError, match="has no 'modle'; did you mean 'model'"):
-        model.modle = astropy_models.Shift(1)
-    with pytest.raises(AttributeError, match="has no 'modle'; did you mean 'model'"):
-        _ = model.modle
+    with pytest.raises(AttributeError, match="has no 'modelx'; did you mean 'model'"):
+        model.modelx = astropy_models.Shift(1)
+    with pytest.raises(AttributeError, match="has no 'modelx'; did you mean 'model'"):
+        _ = model.modelx
+
+
+def test_trees_have_no_header_cards():
+    with pytest.raises(ValidationError, match="has no header cards"):
+        datamodels.CameraModel().set_card("MYKEY", 1)
 
 
 def test_a_required_part_is_needed(tmp_path):
