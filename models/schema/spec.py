@@ -188,7 +188,8 @@ class Schema:
         wanted = text.lower()
         entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
         entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]
-        entries += [(s.name, s.title, "") for s in (*self.lists.values(), *self.parts.values())]
+        entries += [(s.name, s.title, "") for s in self.lists.values()]
+        entries += [(s.name, s.title, "") for s in self.parts.values()]
         return sorted(entry[:2] for entry in entries if wanted in "\0".join(entry).lower())
 
     @cached_property

@@ -98,7 +98,7 @@ class TreeModel(DataModel):
             return show(self._content.tree, name, self._where, name)
         if name in self.schema.parts:
             return None
-        raise AttributeError(f"{type(self).__name__} has no {name!r}{self._near(name)}")
+        raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("schema", "path", "_content") or hasattr(type(self), name):
@@ -109,7 +109,7 @@ class TreeModel(DataModel):
             return
         spec = self.schema.parts.get(name)
         if spec is None and name not in self.parts:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._near(name)}")
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
         try:
             plain = store(value)
             stored = plain if spec is None else check_part(spec.node, plain, name, self._where)
@@ -131,7 +131,7 @@ class TreeModel(DataModel):
         """Validate an assignment to metadata, of units as text."""
         return check_assignment(self.schema, path, store(value), where=self._where)
 
-    def _near(self, name: str) -> str:
+    def _hint(self, name: str) -> str:
         near = difflib.get_close_matches(name, [*self.schema.parts, *self.parts], 1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
