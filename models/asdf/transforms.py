@@ -44,8 +44,7 @@ def make_object(path: str | os.PathLike[str], name: str, value: TaggedValue) -> 
         content = io.BytesIO(make_asdf({_NAME: value}))
         with asdf.open(content, lazy_load=False, memmap=False) as file:
             made = file[_NAME]
-    unknown = getattr(made, "_tag", None)
-    if unknown is not None:
+    if isinstance(made, asdf.tagged.Tagged):
         raise FileError(
             path, f"{where}, which no installed package knows: {_INSTALL}{_more(value)}"
         )
@@ -54,7 +53,7 @@ def make_object(path: str | os.PathLike[str], name: str, value: TaggedValue) -> 
 
 def _import_asdf(path: str | os.PathLike[str], where: str) -> Any:
     try:
-        import asdf
+        import asdf.tagged
         import asdf_astropy  # noqa: F401 - asdf finds it by its entry points
     except ImportError as error:
         raise FileError(path, f"{where}, for which {error.name} is needed: {_INSTALL}") from error
