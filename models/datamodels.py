@@ -108,7 +108,9 @@ def _open_tree(path: Location, reference_type: str = "") -> TreeModel:
     """Open a file that holds a tree, of a reference type if one is given."""
     stored_as, tree = read_file(path)
     reftype = reference_type or _tree_type(tree)
-    named = None if reference_type else _BY_NAME.get(text_at(tree, "meta.model_type"))
+    name = "" if reference_type else text_at(tree, "meta.model_type")
+    point = None if name in _BY_NAME else _find_entry_point(name)
+    named = _load_added_class(path, point) if point else _BY_NAME.get(name)
     cls = named or choose_tree_class(reftype, stored_as, tree)
     if stored_as == "json" and {"asn_type", "products"} <= tree.keys():
         cls = AssociationModel
