@@ -163,7 +163,7 @@ def _off_grid_images(content: ModelContent) -> dict[str, Array]:
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
-def _now() -> str:
+def format_now() -> str:
     """Return the value of DATE: the current time, or the one given by SOURCE_DATE_EPOCH."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     when = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
@@ -252,10 +252,13 @@ def build_writer(
     """
     content = model._content
     _require_plain_name(path)
+    if model.schema.stored_as != "fits":
+        kind = model.schema.stored_as.upper()
+        raise FileError(path, f"a {type(model).__name__} is not saved as FITS, but as {kind}")
     _require_fields(model, path)
     _require_shapes(model, path)
     tree = copy_metadata(content.tree)
-    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
+    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or format_now()}
     for name, value in own.items():
         if f"meta.{name}" in model.schema.keywords:
             set_path(tree, f"meta.{name}", value)
