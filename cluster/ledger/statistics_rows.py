@@ -6,14 +6,12 @@ that were calibrated by an earlier batch are found, too.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from calbatch.models.statistics.product_statistics import ProductStatistics
-from calbatch.models.statistics.quick_look import QuickLook
+if TYPE_CHECKING:  # NumPy is slow to import, and most commands need none
+    from calbatch.models.statistics.product_statistics import ProductStatistics
 
 TABLE = "statistics"
 
@@ -46,11 +44,11 @@ class StatisticsRows:
 
     def add_statistics(self, digest: str, statistics: ProductStatistics) -> None:
         """Record the statistics of a product; those that are too long are left out."""
-        text, packed = _encode(statistics)
+        text, look = statistics.as_json(), statistics.quick_look
         if len(text) <= LONGEST:
             self._change(
                 "INSERT OR REPLACE INTO statistics (digest, body, quick_look) VALUES (?, ?, ?)",
-                digest, text, packed,
+                digest, text, look.packed if look else None,
             )  # fmt: skip
 
     def measured_products(self, batch: int) -> Iterator[MeasuredProduct]:
@@ -74,62 +72,14 @@ class StatisticsRows:
             yield MeasuredProduct(number, str(path), _decode(body, packed))
 
 
-def _encode(statistics: ProductStatistics) -> tuple[str, bytes | None]:
-    """Return statistics as JSON, and the packed levels of their quick-look."""
-    values: dict[str, Any] = {
-        "flags": statistics.flags,
-        "values": statistics.values,
-        "metadata": statistics.metadata,
-        "samples": statistics.samples,
-        "level": statistics.level,
-        "error": statistics.error,
-        "noise": statistics.noise,
-    }
-    look = statistics.quick_look
-    if look is not None:
-        values["quick_look"] = [look.height, look.width, look.low, look.high]
-    return json.dumps(values, separators=(",", ":")), None if look is None else look.packed
-
-
 def _decode(body: Any, packed: Any) -> ProductStatistics | None:
     """Return the statistics of a row; None if there are none, or they are damaged.
 
     They decide nothing, so that a damaged row is no reason not to read the others.
     """
+    from calbatch.models.statistics.product_statistics import ProductStatistics
+
     try:
-        values = json.loads(body)
-        look = values.get("quick_look")
-        quick_look = None
-        if look is not None and isinstance(packed, bytes):
-            height, width, low, high = look
-            quick_look = QuickLook(
-                height=int(height),
-                width=int(width),
-                low=float(low),
-                high=float(high),
-                packed=packed,
-            )
-        return ProductStatistics(
-            flags={str(name): _numbers(flags, int) for name, flags in values["flags"].items()},
-            values=_numbers(values["values"], int),
-            metadata=_numbers(values["metadata"], float),
-            samples=int(values["samples"]),
-            level=_number(values["level"]),
-            error=_number(values["error"]),
-            noise=_number(values["noise"]),
-            quick_look=quick_look,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return ProductStatistics.from_json(body, packed if isinstance(packed, bytes) else None)
+    except ValueError:
         return None
-
-
-def _numbers(values: Any, kind: type[Any]) -> Mapping[str, Any]:
-    return {str(name): kind(_number(value)) for name, value in values.items()}
-
-
-def _number(value: Any) -> float | None:
-    if value is None:
-        return None
-    if not math.isfinite(value):
-        raise ValueError(f"{value}")
-    return float(value)

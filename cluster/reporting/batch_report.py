@@ -106,17 +106,18 @@ class BatchReport:
     def _list_outliers(self) -> list[dict[str, Any]]:
         """Return the exposures that stand out, most outlying first, with the reasons in words."""
         found = []
-        for number, scores in self.scores.items():
-            reasons = [score for score in scores if score.stands_out]
+        for entry in self.entries:
+            reasons = [each for each in self.scores[entry.row.number] if each.stands_out]
             if reasons:
-                found.append((abs(reasons[0].z), number, reasons))
+                found.append((entry, reasons))
+        found.sort(key=lambda each: -abs(each[1][0].z))
         return [
             {
-                "number": number,
-                "exposure": self.entries[number].name,
+                "number": entry.row.number,
+                "exposure": entry.name,
                 "reasons": [str(score) for score in reasons],
             }
-            for _, number, reasons in sorted(found, key=lambda each: (-each[0], each[1]))
+            for entry, reasons in found
         ]
 
     def _describe_entry(self, entry: ExposureEntry) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.resources import files
@@ -111,9 +113,12 @@ def write_file(path: Path, text: str) -> None:
     OSError
         If it cannot be written.
     """
-    part = path.with_name(f".{path.name[:100]}.part")
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(part, flags, 0o666)  # less what the user's umask denies
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,22 +1,17 @@
-"""Statistics of a product: its DQ flags, its noise, and a quick-look."""
+"""Statistics of a product: its DQ flags, its noise, and a quick-look.
+
+This module imports no kernels, since reading statistics needs none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from calbatch.models.statistics.flag_counts import name_counts
 from calbatch.models.statistics.quick_look import QuickLook
-from calbatch.models.statistics.row_samples import RowSamples, TileSamples, join_samples
-
-Array = npt.NDArray[Any]
-
-TO_SIGMA = 1.4826
-"""Standard deviation of a normal distribution, in median absolute deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,59 +46,61 @@ class ProductStatistics:
     noise: float | None = None
     quick_look: QuickLook | None = None
 
+    def as_json(self) -> str:
+        """Return everything but the levels of the quick-look as JSON."""
+        look = self.quick_look
+        values = {name: getattr(self, name) for name in _PLAIN}
+        if look is not None:
+            values["quick_look"] = [look.height, look.width, look.low, look.high]
+        return json.dumps(values, separators=(",", ":"))
 
-def summarize_tiles(
-    tiles: Sequence[TileSamples], values: Mapping[str, int], metadata: Mapping[str, Any]
-) -> ProductStatistics:
-    """Return the statistics of a product from the contributions of all of its tiles.
+    @classmethod
+    def from_json(cls, text: Any, packed: bytes | None) -> Self:
+        """Return the statistics from which `as_json` made a text.
 
-    Parameters
-    ----------
-    tiles : sequence of TileSamples
-        The contributions, in any order.
-    values : mapping
-        Number of values of each DQ array.
-    metadata : mapping
-        Metadata counted over the frame; those that are not numbers are left out.
-    """
-    counts, rows = join_samples(tiles)
-    sampled = {} if rows is None else _measure(rows)
-    return ProductStatistics(
-        flags={name: name_counts(found) for name, found in counts.items()},
-        values=dict(values),
-        metadata={path: float(v) for path, v in metadata.items() if _is_finite(v)},
-        **sampled,
+        Parameters
+        ----------
+        text : str
+            The text.
+        packed : bytes, optional
+            The levels of the quick-look, which are not checked.
+
+        Raises
+        ------
+        ValueError
+            If the text is nothing of the kind.
+        """
+        try:
+            values = json.loads(text)
+            look = values.get("quick_look")
+            return cls(
+                flags={str(name): _read_counts(each) for name, each in values["flags"].items()},
+                values=_read_counts(values["values"]),
+                metadata={str(p): _finite(value) for p, value in values["metadata"].items()},
+                samples=int(values["samples"]),
+                quick_look=None if look is None or packed is None else _read_look(look, packed),
+                **{n: None if values[n] is None else _finite(values[n]) for n in _MEASURED},
+            )
+        except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"these are no statistics: {error}") from error
+
+
+_MEASURED = ("level", "error", "noise")
+_PLAIN = ("flags", "values", "metadata", "samples", *_MEASURED)
+
+
+def _read_counts(values: Any) -> Mapping[str, int]:
+    return {str(name): int(_finite(value)) for name, value in values.items()}
+
+
+def _read_look(values: Any, packed: bytes) -> QuickLook:
+    height, width, low, high = values
+    return QuickLook(
+        height=int(height), width=int(width), low=_finite(low), high=_finite(high), packed=packed
     )
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
-
-
-def _measure(rows: RowSamples) -> dict[str, Any]:
-    """Return the statistics that come from sampled rows, as fields of `ProductStatistics`."""
-    levels = _finite(rows.levels)
-    return {
-        "samples": levels.size,
-        "level": _median(levels),
-        "error": _median(_finite(rows.errors)),
-        "noise": _measure_noise(_finite(rows.differences)),
-        "quick_look": QuickLook.from_means(rows.means),
-    }
-
-
-def _finite(values: Array) -> Array:
-    """Return the finite values in double precision."""
-    return values[np.isfinite(values)].astype(np.float64)
-
-
-def _median(values: Array) -> float | None:
-    return float(np.median(values)) if values.size else None
-
-
-def _measure_noise(differences: Array) -> float | None:
-    """Return the robust standard deviation of a pixel, from differences between neighbours."""
-    if not differences.size:
-        return None
-    deviations = np.abs(differences - np.median(differences))
-    return float(TO_SIGMA * np.median(deviations) / np.sqrt(2))
+def _finite(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return float(value)

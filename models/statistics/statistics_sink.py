@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from calbatch.models.arrays import GridField, LazyArrays
-from calbatch.models.statistics.product_statistics import ProductStatistics, summarize_tiles
+from calbatch.models.statistics.product_statistics import ProductStatistics
 from calbatch.models.statistics.row_samples import TileSampler
+from calbatch.models.statistics.tile_summary import summarize_tiles
 from calbatch.models.storage.location import Location, location
 from calbatch.models.tiling.plan import PlanNode
 from calbatch.models.tiling.tile import Array

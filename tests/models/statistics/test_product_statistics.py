@@ -1,57 +1,45 @@
-"""Statistics of a product, compared with NumPy on all of its pixels."""
+"""Statistics as JSON: read as they were written, or refused."""
 
 import numpy as np
 import pytest
 
-from calbatch.models.statistics.product_statistics import summarize_tiles
-from calbatch.models.statistics.row_samples import TileSampler
-from calbatch.models.tiling.tile import Region, Tile
+from calbatch.models.statistics.product_statistics import ProductStatistics
+from calbatch.models.statistics.quick_look import QuickLook
 
-SHAPE = (96, 257)  # all rows and pairs are sampled
-
-
-def summarize(metadata=None, **arrays):
-    region = Region((0, SHAPE[0]), (0, SHAPE[1]))
-    names = {"data": "data", "errors": "err", "quality": "dq"}
-    known = {field: name for field, name in names.items() if name in arrays}
-    flags = {"dq": "dq"} if "dq" in arrays else {}
-    tile = TileSampler(frame=SHAPE, flags=flags, **known)(Tile(region, region, arrays))
-    return summarize_tiles([tile], {"dq": SHAPE[0] * SHAPE[1]} if flags else {}, metadata or {})
+FULL = ProductStatistics(
+    flags={"dq": {"GOOD": 3, "JUMP_DET": 1}},
+    values={"dq": 4},
+    metadata={"meta.exposure.primary_cosmic_rays": 0.25},
+    samples=4,
+    level=1.5,
+    noise=0.1,
+    quick_look=QuickLook.from_means(np.eye(3)),
+)
 
 
-def test_level_error_and_noise_are_robust():
-    rng = np.random.default_rng(1)
-    data = rng.normal(50, 3, SHAPE).astype("f4")
-    data[rng.random(SHAPE) < 0.02] = 1e6  # stars
-    found = summarize(data=data, err=np.full(SHAPE, 2.5, "f4"))
-    assert found.level == pytest.approx(50, abs=0.1)  # the scatter of a median of 25 000 values
-    assert found.error == 2.5
-    assert found.noise == pytest.approx(3, rel=0.08)  # 4 % of the differences are outliers
-    assert found.samples == SHAPE[0] * (SHAPE[1] - 1)
+@pytest.mark.parametrize("statistics", [FULL, ProductStatistics()])
+def test_statistics_are_read_as_they_were_written(statistics):
+    look = statistics.quick_look
+    packed = look.packed if look else None
+    assert ProductStatistics.from_json(statistics.as_json(), packed) == statistics
 
 
-def test_flags_are_counted_in_all_pixels():
-    flags = np.zeros(SHAPE, np.uint32)
-    flags[:2] = 1
-    found = summarize(data=np.ones(SHAPE, "f4"), dq=flags)
-    pixels = SHAPE[0] * SHAPE[1]
-    assert found.flags == {"dq": {"GOOD": pixels - 2 * SHAPE[1], "DO_NOT_USE": 2 * SHAPE[1]}}
-    assert found.values == {"dq": pixels}
-    assert found.samples == (SHAPE[0] - 2) * (SHAPE[1] - 1)
+def test_without_its_levels_the_quick_look_is_missing():
+    assert ProductStatistics.from_json(FULL.as_json(), None).quick_look is None
 
 
-def test_a_product_without_usable_pixels_has_no_level():
-    found = summarize(data=np.full(SHAPE, np.nan, "f4"))
-    assert (found.level, found.noise, found.error, found.quick_look) == (None, None, None, None)
-    assert found.samples == 0
-
-
-def test_metadata_are_kept_if_they_are_numbers():
-    metadata = {"a": np.float32(2), "b": None, "c": np.nan, "d": 3, "e": "text"}
-    assert summarize(metadata).metadata == {"a": 2.0, "d": 3.0}
-
-
-def test_without_pixels_there_are_counts_only():
-    found = summarize(dq=np.zeros(SHAPE, np.uint32))
-    assert found.quick_look is None
-    assert found.flags["dq"] == {"GOOD": SHAPE[0] * SHAPE[1]}
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "{}", "null", None, "[" * 100_000),
+        FULL.as_json().replace("1.5", "NaN"),
+        FULL.as_json().replace("1.5", '"high"'),
+        FULL.as_json().replace('"GOOD":3', '"GOOD":1e999'),
+        FULL.as_json().replace('"quick_look":[3', '"quick_look":[[]'),
+        FULL.as_json().replace('{"dq":4}', "4"),
+    ],
+)
+def test_anything_else_is_an_error(text):
+    assert text != FULL.as_json()
+    with pytest.raises(ValueError, match=r".+"):
+        ProductStatistics.from_json(text, b"")

@@ -5,6 +5,9 @@ import json
 import pytest
 from support.batches import calbatch
 from support.measured_batches import record_outlying
+from support.recorded import product, record_batch
+
+from calbatch.cluster.cli.commands import report_batch
 
 
 @pytest.fixture
@@ -12,10 +15,14 @@ def folder(tmp_path):
     return record_outlying(tmp_path / "out", count=9)
 
 
-def test_without_options_the_summary_is_printed(folder):
-    done = calbatch("report", str(folder.output))
-    assert done.status == 0
-    assert "products are in" in done.out
+@pytest.mark.parametrize(("state", "status"), [("done", 0), ("failed", 1), ("interrupted", 130)])
+def test_without_a_file_the_summary_is_printed(tmp_path, capsys, state, status):
+    exposures = [{"state": "done", "products": [product("a")], "stages": '{"jump": 1.5}'}]
+    folder = record_batch(tmp_path, exposures, state)
+    assert report_batch.main(folder.name, timings=True) == status
+    said = capsys.readouterr().out
+    assert "1.500" in said
+    assert f"products are in {tmp_path}" in said
 
 
 def test_a_page_is_written_to_a_file(folder, tmp_path):
