@@ -5,6 +5,7 @@ Source: Iglewicz and Hoaglin (1993), "How to Detect and Handle Outliers": the mo
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +23,6 @@ THRESHOLD = 5.0
 
 FAR = 10.0
 """Number of robust standard deviations from which on it stands out by far."""
-
-LEAST_SCATTER = 1e-3
-"""Least scatter of a group, as a fraction of its median: smaller differences do not matter."""
 
 _MAD_TO_SIGMA = 1.4826
 _MEAN_TO_SIGMA = 1.2533  # √(π/2): of the mean absolute deviation of a normal distribution
@@ -81,11 +79,18 @@ class Score:
         )
 
 
-def measure_spread(values: Sequence[float]) -> Spread | None:
+def measure_spread(values: Sequence[float], scatter: float = 0.0) -> Spread | None:
     """Return the spread of some values; None if they are too few, or all equal.
 
     The standard deviation is 1.4826 times the median absolute deviation or, where more than half of
     the values are equal, 1.2533 times the mean absolute deviation.
+
+    Parameters
+    ----------
+    values : sequence of float
+        The values.
+    scatter : float
+        Least standard deviation, as a fraction of the median.
     """
     if len(values) < FEWEST:
         return None
@@ -93,7 +98,7 @@ def measure_spread(values: Sequence[float]) -> Spread | None:
     deviations = [abs(value - median) for value in values]
     sigma = _MAD_TO_SIGMA * statistics.median(deviations)
     sigma = sigma or _MEAN_TO_SIGMA * statistics.fmean(deviations)
-    sigma = max(sigma, LEAST_SCATTER * abs(median))
+    sigma = max(sigma, scatter * abs(median))
     return Spread(median, sigma, len(values)) if any(deviations) else None
 
 
@@ -123,13 +128,15 @@ def _keys(entry: ExposureEntry, metric: Metric) -> Iterator[_Key]:
 
 
 def _measure_groups(entries: Sequence[ExposureEntry]) -> Mapping[_Key, Spread | None]:
-    values: dict[_Key, list[float]] = defaultdict(list)
-    for entry in entries:
-        for metric in METRICS:
+    spreads: dict[_Key, Spread | None] = {}
+    for metric in METRICS:
+        values: dict[_Key, list[float]] = defaultdict(list)
+        for entry in entries:
             if metric.name in entry.metrics:
                 for key in _keys(entry, metric):
                     values[key].append(entry.metrics[metric.name])
-    return {key: measure_spread(found) for key, found in values.items()}
+        spreads |= {key: measure_spread(found, metric.scatter) for key, found in values.items()}
+    return spreads
 
 
 def _score(
@@ -144,5 +151,6 @@ def _score(
         if spread is not None:
             group = " ".join(filter(None, (entry.labels[label] for label in labels)))
             z = (value - spread.median) / spread.sigma
-            yield Score(metric=metric, value=value, z=z, spread=spread, group=group)
+            if math.isfinite(z):
+                yield Score(metric=metric, value=value, z=z, spread=spread, group=group)
             return

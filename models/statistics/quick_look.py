@@ -48,7 +48,7 @@ class QuickLook:
         share = (np.where(finite, means, low) - low) / (high - low or 1.0)
         levels = np.where(finite, 1 + np.rint(254 * np.clip(share, 0, 1)), 0).astype(np.uint8)
         height, width = levels.shape
-        packed = zlib.compress(levels.tobytes(), 6)
+        packed = zlib.compress(levels.tobytes(), 1)
         return cls(height=height, width=width, low=float(low), high=float(high), packed=packed)
 
     def levels(self) -> Array:

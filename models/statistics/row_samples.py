@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import dq
+from calbatch.models.jit import kernel
 from calbatch.models.statistics.flag_counts import count_flags
 from calbatch.models.tiling.tile import Tile
 
@@ -22,7 +23,7 @@ Array = npt.NDArray[Any]
 ROWS = 96
 """Maximum number of rows that are sampled, and of the rows and columns of a quick-look."""
 
-PAIRS = 256
+PAIRS = 128
 """Maximum number of pairs of neighbouring pixels that are taken from a sampled row."""
 
 
@@ -139,7 +140,7 @@ def sample_rows(data: Array | None, errors: Array | None, quality: Array | None)
         if errors is not None:
             chosen[...] = errors[:, first]
             chosen[~np.isfinite(chosen) | np.isnan(levels)] = np.nan
-        return RowSamples(_average_bins(values, unusable), levels, differences, chosen)
+        return RowSamples(_average_bins(values), levels, differences, chosen)
 
 
 def _choose_columns(count: int) -> Array:
@@ -148,14 +149,26 @@ def _choose_columns(count: int) -> Array:
     return np.arange(number) * (count - 1) // number
 
 
-def _average_bins(values: Array, unusable: Array) -> Array:
-    """Return the means of bins of columns, over pixels that are usable."""
-    columns = values.shape[1]
-    bins = min(columns, ROWS)
-    edges = np.arange(bins) * columns // bins
-    sums = np.add.reduceat(np.where(unusable, 0.0, values), edges, axis=1, dtype=np.float64)
-    counts = np.add.reduceat(~unusable, edges, axis=1, dtype=np.int64)
-    return (sums / np.where(counts, counts, np.nan)).astype(np.float32)
+def _average_bins(values: Array) -> Array:
+    """Return the means of bins of columns, over pixels that are not NaN."""
+    means = np.empty((values.shape[0], min(values.shape[1], ROWS)), np.float32)
+    _fill_means(values, means)
+    return means
+
+
+@kernel
+def _fill_means(values: Array, means: Array) -> None:
+    """Fill means[i, b] with Σ v / Σ 1 over the pixels v of row i and bin b that are not NaN."""
+    columns, bins = values.shape[1], means.shape[1]
+    for i in range(values.shape[0]):
+        for b in range(bins):
+            total, count = 0.0, 0
+            for j in range(b * columns // bins, (b + 1) * columns // bins):
+                v = np.float64(values[i, j])
+                if not np.isnan(v):
+                    total += v
+                    count += 1
+            means[i, b] = total / count if count else np.nan
 
 
 def join_samples(tiles: Sequence[TileSamples]) -> tuple[dict[str, Array], RowSamples | None]:
@@ -166,3 +179,8 @@ def join_samples(tiles: Sequence[TileSamples]) -> tuple[dict[str, Array], RowSam
     if not found:
         return counts, None
     return counts, RowSamples(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def warm_kernels() -> None:
+    """Compile this module's kernels, or load them from numba's cache."""
+    _fill_means(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))

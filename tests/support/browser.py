@@ -76,8 +76,10 @@ class Page:
                 return dict(answer["result"])
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Return the value of an expression of JavaScript; of a promise, its result."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 

@@ -40,7 +40,8 @@ def test_few_or_equal_values_have_no_spread():
 
 def test_differences_far_below_the_values_do_not_stand_out():
     values = [1000.0] * 40 + [1000.001]
-    assert (values[-1] - 1000) / measure_spread(values).sigma < 1
+    assert measure_spread(values, 1e-3).sigma == 1.0
+    assert measure_spread(values).sigma < 1e-4
 
 
 def test_an_outlier_is_named_in_words(tmp_path):
@@ -77,3 +78,17 @@ def test_exposures_of_a_small_group_are_compared_with_a_larger_one(tmp_path):
 def test_without_enough_exposures_there_are_no_scores(tmp_path):
     found = scores(record_measured(tmp_path, {n: [statistics_of(n)] for n in range(3)}))
     assert found == {0: [], 1: [], 2: []}
+
+
+def test_cpu_times_stand_out_from_twice_the_median_on(tmp_path):
+    stages = dict.fromkeys(range(20), 2.0) | {1: 2.001, 2: 3.0, 3: 6.0}
+    exposures = {n: {"stages": f'{{"jump": {seconds}}}'} for n, seconds in stages.items()}
+    many = {n: [] for n in stages}
+    found = scores(record_measured(tmp_path, many, exposures=exposures))
+    assert [n for n, each in found.items() if of_metric(each, "cpu").stands_out] == [3]
+
+
+def test_values_beyond_all_bounds_have_no_score(tmp_path):
+    many = {n: [statistics_of(n, level=(-1) ** n * 1.7e308)] for n in range(9)}
+    found = scores(record_measured(tmp_path, many))
+    assert "level" not in {score.metric.name for each in found.values() for score in each}

@@ -28,3 +28,10 @@ def test_rows_of_a_larger_array_are_counted_alone():
     array = np.zeros((2, 8, 8), np.uint32)
     array[:, 4:] = dq.JUMP_DET
     assert name_counts(count_flags(array[:, 3:6])) == {"GOOD": 16, "JUMP_DET": 32}
+
+
+def test_more_distinct_values_than_slots_are_counted():
+    array = np.arange(3000, dtype=np.uint32).reshape(3, 1000)
+    counts = count_flags(array)
+    for bit in range(12):
+        assert counts[bit] == np.count_nonzero(array & (1 << bit))
