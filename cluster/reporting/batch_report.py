@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, View
 from calbatch.cluster.ledger.records import FAILED
 from calbatch.cluster.reporting.entries import METRICS, ExposureEntry, read_entries
-from calbatch.cluster.reporting.outliers import Score, score_entries
+from calbatch.cluster.reporting.outliers import Comparison, score_entries
 
 VERSION = 1
 """Version of the report for programs, raised when the meaning of an entry changes."""
@@ -61,7 +61,7 @@ class BatchReport:
     batch: BatchRow
     state: str
     entries: Sequence[ExposureEntry]
-    scores: Mapping[int, Sequence[Score]]
+    scores: Mapping[int, Sequence[Comparison]]
     logs: Sequence[Mapping[str, Any]]
     config: str
     site: str
@@ -135,10 +135,10 @@ class BatchReport:
             "seconds": row.seconds,
             "memory": row.peak,
             "metrics": entry.metrics,
-            "scores": {score.metric.name: score.z for score in self.scores[row.number]},
-            "steps": {shorten(name): seconds for name, seconds in row.stages.items()},
+            "scores": {score.metric.name: round(score.z, 3) for score in self.scores[row.number]},
+            "steps": {shorten(name): round(seconds, 4) for name, seconds in row.stages.items()},
             "warnings": [shorten(text) for text in row.warnings[:MOST_WARNINGS]],
-            "references": {kind: shorten(_file_of(used)) for kind, used in _used(entry)},
+            "references": {k: shorten(_file_of(used)) for k, used in entry.references.items()},
             "products": [_describe_product(each) for each in entry.products],
         }
 
@@ -156,7 +156,8 @@ class BatchReport:
     def _count_references(self) -> list[dict[str, Any]]:
         counts: Counter[tuple[str, str, str]] = Counter()
         for entry in self.entries:
-            counts.update((kind, _file_of(used), _checksum_of(used)) for kind, used in _used(entry))
+            used = entry.references.items()
+            counts.update((kind, _file_of(each), _checksum_of(each)) for kind, each in used)
         return [
             {"type": shorten(kind), "file": shorten(path), "sha1": shorten(sha1), "exposures": n}
             for (kind, path, sha1), n in sorted(counts.items())
@@ -231,11 +232,6 @@ def _make_command(folder: BatchFolder, batch: BatchRow) -> str:
 
 def _cpu(entry: ExposureEntry) -> float:
     return sum(entry.row.stages.values()) or entry.row.cpu or 0.0
-
-
-def _used(entry: ExposureEntry) -> Iterator[tuple[str, Any]]:
-    """Yield type and record of each reference of an exposure."""
-    yield from entry.references.items()
 
 
 def _file_of(used: Any) -> str:

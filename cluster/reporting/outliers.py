@@ -40,7 +40,7 @@ class Spread(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class Comparison:
     """A comparison of one metric of an exposure with those of comparable exposures.
 
     Attributes
@@ -102,7 +102,7 @@ def measure_spread(values: Sequence[float], scatter: float = 0.0) -> Spread | No
     return Spread(median, sigma, len(values)) if any(deviations) else None
 
 
-def score_entries(entries: Sequence[ExposureEntry]) -> dict[int, list[Score]]:
+def score_entries(entries: Sequence[ExposureEntry]) -> dict[int, list[Comparison]]:
     """Return the scores of each exposure, by its number, most outlying first.
 
     Parameters
@@ -141,7 +141,7 @@ def _measure_groups(entries: Sequence[ExposureEntry]) -> Mapping[_Key, Spread | 
 
 def _score(
     entry: ExposureEntry, metric: Metric, spreads: Mapping[_Key, Spread | None]
-) -> Iterator[Score]:
+) -> Iterator[Comparison]:
     """Yield the score of a metric in the first group that is large enough, if there is one."""
     value = entry.metrics.get(metric.name)
     if value is None:
@@ -152,5 +152,5 @@ def _score(
             group = " ".join(filter(None, (entry.labels[label] for label in labels)))
             z = (value - spread.median) / spread.sigma
             if math.isfinite(z):
-                yield Score(metric=metric, value=value, z=z, spread=spread, group=group)
+                yield Comparison(metric=metric, value=value, z=z, spread=spread, group=group)
             return

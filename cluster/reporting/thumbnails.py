@@ -66,7 +66,7 @@ def draw_png(look: QuickLook, form: ImageFormat) -> str:
     lines = np.zeros((height, 1 + levels.shape[1]), np.uint8)  # each line's filter is 0: none
     lines[:, 1:] = levels
     chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, form.bits, 0, 0, 0, 0)),
+        (b"IHDR", struct.pack(">II5B", width, height, *(form.bits, 0, 0, 0, 0))),
         (b"tRNS", b"\0\0"),
         (b"IDAT", zlib.compress(lines.tobytes(), 6)),
         (b"IEND", b""),

@@ -76,10 +76,10 @@ class ProductStatistics:
             return cls(
                 flags={str(name): _read_counts(each) for name, each in values["flags"].items()},
                 values=_read_counts(values["values"]),
-                metadata={str(p): _finite(value) for p, value in values["metadata"].items()},
+                metadata={str(p): _read_finite(value) for p, value in values["metadata"].items()},
                 samples=int(values["samples"]),
                 quick_look=None if look is None or packed is None else _read_look(look, packed),
-                **{n: None if values[n] is None else _finite(values[n]) for n in _MEASURED},
+                **{n: None if values[n] is None else _read_finite(values[n]) for n in _MEASURED},
             )
         except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"these are no statistics: {error}") from error
@@ -90,17 +90,16 @@ _PLAIN = ("flags", "values", "metadata", "samples", *_MEASURED)
 
 
 def _read_counts(values: Any) -> Mapping[str, int]:
-    return {str(name): int(_finite(value)) for name, value in values.items()}
+    return {str(name): int(_read_finite(value)) for name, value in values.items()}
 
 
 def _read_look(values: Any, packed: bytes) -> QuickLook:
-    height, width, low, high = values
-    return QuickLook(
-        height=int(height), width=int(width), low=_finite(low), high=_finite(high), packed=packed
-    )
+    height, width = map(int, values[:2])
+    low, high = map(_read_finite, values[2:])
+    return QuickLook(height=height, width=width, low=low, high=high, packed=packed)
 
 
-def _finite(value: Any) -> float:
+def _read_finite(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return float(value)

@@ -174,7 +174,8 @@ def _fill_means(values: Array, means: Array) -> None:
 def join_samples(tiles: Sequence[TileSamples]) -> tuple[dict[str, Array], RowSamples | None]:
     """Return the flag counts of a product, and its samples from top to bottom."""
     ordered = sorted(tiles, key=lambda tile: tile.start)
-    counts = {name: sum(t.counts[name] for t in ordered) for name in ordered[0].counts}
+    names = ordered[0].counts
+    counts: dict[str, Array] = {n: np.sum([t.counts[n] for t in ordered], axis=0) for n in names}
     found = [tile.rows for tile in ordered if tile.rows is not None]
     if not found:
         return counts, None

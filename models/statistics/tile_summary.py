@@ -38,28 +38,28 @@ def summarize_tiles(
     return ProductStatistics(
         flags={name: name_counts(found) for name, found in counts.items()},
         values=dict(values),
-        metadata={path: float(v) for path, v in metadata.items() if _is_finite(v)},
+        metadata={path: float(v) for path, v in metadata.items() if _is_take_finite(v)},
         **sampled,
     )
 
 
-def _is_finite(value: Any) -> bool:
+def _is_take_finite(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
 
 
 def _measure(rows: RowSamples) -> dict[str, Any]:
     """Return the statistics that come from sampled rows, as fields of `ProductStatistics`."""
-    levels = _finite(rows.levels)
+    levels = _take_finite(rows.levels)
     return {
         "samples": levels.size,
         "level": _median(levels),
-        "error": _median(_finite(rows.errors)),
-        "noise": _measure_noise(_finite(rows.differences)),
+        "error": _median(_take_finite(rows.errors)),
+        "noise": _measure_noise(_take_finite(rows.differences)),
         "quick_look": QuickLook.from_means(rows.means),
     }
 
 
-def _finite(values: Array) -> Array:
+def _take_finite(values: Array) -> Array:
     """Return the finite values in double precision."""
     return values[np.isfinite(values)].astype(np.float64)
 
