@@ -59,8 +59,8 @@ def _add_flags(values: Array, counts: Array) -> None:
             else:
                 _add_value(v, 1, counts)
     counts[BITS] += zeros
-    for slot in range(_SLOTS):
-        _add_value(keys[slot], tallies[slot], counts)
+    for n in range(_SLOTS):
+        _add_value(keys[n], tallies[n], counts)
 
 
 def count_flags(array: Array) -> Array:
