@@ -21,6 +21,10 @@ from calbatch.cluster.reporting.entries import LABELS, METRICS, ExposureEntry
 from calbatch.cluster.reporting.thumbnails import choose_format, draw_png
 
 _COLUMNS = ("number", "exposure", "state", "reason", *LABELS, "time", "tries", "seconds", "memory")
+
+BLOCK = 200
+"""Number of images in an element of the page: opening it parses no more than it shows."""
+
 _FORMULA = ("=", "+", "-", "@", "\t")
 """Beginnings of a text that a spreadsheet would compute."""
 
@@ -64,7 +68,12 @@ def make_page(report: BatchReport) -> str:
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_hash_of('style', page)}; script-src {_hash_of('script', page)}"
     )
-    parts = {"POLICY": policy, "CONTENTS": _embed(contents), "IMAGES": _embed(images)}
+    blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
+    scripts = (
+        f'<script type="application/json" id="pictures-{n}">{_embed(block)}</script>'
+        for n, block in enumerate(blocks)
+    )
+    parts = {"POLICY": policy, "CONTENTS": _embed(contents), "IMAGES": "\n".join(scripts)}
     return re.sub(r"@([A-Z]+)@", lambda match: parts[match[1]], page)
 
 
@@ -85,7 +94,11 @@ def _draw_images(report: BatchReport, contents: dict[str, Any]) -> list[str]:
     """Return the images of all products; those products get the positions of their images."""
     looks = list(_find_looks(report.entries, contents))
     form = choose_format(len(looks))
-    contents["images"] = {"wanted": len(looks), "size": form.size if form else 0}
+    contents["images"] = {
+        "wanted": len(looks),
+        "size": form.size if form else 0,
+        "block": BLOCK,
+    }
     images: list[str] = []
     for look, product in looks if form else ():
         with suppress(ValueError):  # a damaged one is missing

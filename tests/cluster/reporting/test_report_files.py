@@ -8,6 +8,7 @@ import re
 import pytest
 from support.measured_batches import SCRIPT, record_measured, record_outlying, statistics_of
 
+from calbatch.cluster.reporting import report_files
 from calbatch.cluster.reporting.batch_report import read_report
 from calbatch.cluster.reporting.report_files import make_csv, make_json, make_page, write_file
 from calbatch.cluster.reporting.thumbnails import FORMATS, draw_png
@@ -36,7 +37,7 @@ def test_hostile_texts_are_in_the_page_as_json_only(tmp_path):
     assert SCRIPT not in page
     assert "</script><!--" not in page
     assert "\x1b" not in page
-    assert page.count("<script") == 3
+    assert page.count("<script") == 2
     exposures = embedded(page, "contents")["exposures"]
     assert exposures[0]["path"] == f"/in/{SCRIPT}\\x1b[31m.fits"
     assert exposures[0]["detector"] == f"@CONTENTS@ {SCRIPT}"[:40]
@@ -52,12 +53,20 @@ def test_a_page_loads_nothing(tmp_path):
 def test_each_product_has_its_image(tmp_path):
     found = {n: [statistics_of(2 * n), statistics_of(2 * n + 1)] for n in range(3)}
     page = make_page(read_report(record_measured(tmp_path, found)))
-    exposures, images = embedded(page, "contents")["exposures"], embedded(page, "pictures")
+    exposures, images = embedded(page, "contents")["exposures"], embedded(page, "pictures-0")
     for number, statistics in found.items():
         for product, each in zip(exposures[number]["products"], statistics, strict=True):
             look = each.quick_look
             assert images[product["image"]] == draw_png(look, FORMATS[0])
             assert product["range"] == [look.low, look.high]
+
+
+def test_images_are_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(report_files, "BLOCK", 2)
+    found = {n: [statistics_of(n)] for n in range(5)}
+    page = make_page(read_report(record_measured(tmp_path, found)))
+    assert [len(embedded(page, f"pictures-{n}")) for n in range(3)] == [2, 2, 1]
+    assert embedded(page, "contents")["images"]["block"] == 2
 
 
 def test_json_has_metrics_and_scores(tmp_path):
