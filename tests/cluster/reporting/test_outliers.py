@@ -88,7 +88,8 @@ def test_cpu_times_stand_out_from_twice_the_median_on(tmp_path):
     assert [n for n, each in found.items() if of_metric(each, "cpu").stands_out] == [3]
 
 
-def test_values_beyond_all_bounds_have_no_score(tmp_path):
+def test_scores_are_finite_whatever_the_values(tmp_path):
     many = {n: [statistics_of(n, level=(-1) ** n * 1.7e308)] for n in range(9)}
     found = scores(record_measured(tmp_path, many))
-    assert "level" not in {score.metric.name for each in found.values() for score in each}
+    assert all(np.isfinite(score.z) for each in found.values() for score in each)
+    assert "level" not in {score.metric.name for score in found[1]}  # infinitely far away
