@@ -14,6 +14,7 @@ from dask.base import compute
 
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
+from calbatch.models.contradictions import companion_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
@@ -187,6 +188,21 @@ def _require_fields(model: DataModel, path: Location) -> None:
             )
 
 
+def _require_shapes(model: DataModel, path: Location) -> None:
+    """Raise an error if an array is not of the shape without which it is lost or unreadable."""
+    shape = model.shape_of("data")
+    if shape is None:
+        return
+    stripes = get_path(model._content.tree, "meta.subarray.num_superstripe") or 0
+    for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
+        found = model.shape_of(name)
+        if found is not None and found[: len(expected)] != expected:
+            raise ValidationError(
+                f"{path}: {name} has the shape {found}, and data has {shape}; assign arrays that "
+                "belong together before saving"
+            )
+
+
 IN_ASDF = ("meta.exposure.read_times",)
 """Metadata without a FITS keyword that are stored in the ASDF extension, as in jwst."""
 
@@ -245,6 +261,7 @@ def build_writer(
     content = model._content
     _require_plain_name(path)
     _require_fields(model, path)
+    _require_shapes(model, path)
     tree = copy_metadata(content.tree)
     own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
     for name, value in own.items():
@@ -316,8 +333,8 @@ def save(
     FileError
         If the folder is missing or not writable, or the disk is full.
     ValidationError
-        If an array or value that the schema requires is missing or, under ``STRICT_VALIDATION``,
-        metadata are invalid.
+        If an array or value that the schema requires is missing, an array has another shape than
+        the one that it describes or, under ``STRICT_VALIDATION``, metadata are invalid.
     """
     graph, writers = build_saving_graph(models, date=date, fsync=fsync)
     try:

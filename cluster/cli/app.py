@@ -6,6 +6,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -167,7 +168,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
-    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    """Calibrate the exposures and associations of a folder as they arrive, until interrupted."""
     from calbatch.cluster.cli.commands import again
 
     ctx.exit(again.watch(parameters=ctx.obj, policy=retry_policy(options), **options))
@@ -304,7 +305,7 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
-        click.echo("calbatch: interrupted; the same command continues", err=True)
+        _say("calbatch: interrupted; the same command continues")
         sys.exit(130)
     except click.ClickException as error:
         _show(error)
@@ -314,7 +315,7 @@ def main() -> None:
 
         if "--debug" in sys.argv or not is_expected(error):
             raise
-        click.echo(escape_lines(f"calbatch: {error}"), err=True)
+        _say(escape_lines(f"calbatch: {error}"))
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -325,4 +326,10 @@ def _show(error: click.ClickException) -> None:
 
     text = io.StringIO()
     error.show(file=text)
-    click.echo(escape_lines(text.getvalue()), err=True, nl=False)
+    _say(escape_lines(text.getvalue()).rstrip("\n"))
+
+
+def _say(text: str) -> None:
+    """Print a message, if it can be printed: the exit status is the answer for programs."""
+    with suppress(OSError):
+        click.echo(text, err=True)

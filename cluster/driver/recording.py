@@ -230,7 +230,10 @@ class Recorder:
         self.ledger.set_products(self.batch, number, rows)
         self._record_statistics(outcome)
         self._count_outcome(outcome)
-        failure = describe_blocking_failure(planned.path, quarantined=quarantined)
+        unit = self._dependencies.find_unit(number)  # its path may be that of an association
+        failure = describe_blocking_failure(
+            unit.path if unit else planned.path, quarantined=quarantined
+        )
         products = [row.path for row in rows]
         self._release(
             number,
