@@ -395,5 +395,5 @@ def save_result(computed: Array) -> SaveResult:
     """Return the result of a computed saving graph."""
     found, seconds, remark = computed[0]
     products = tuple(each for each in found if isinstance(each, Product))
-    statistics = dict(each for each in found if isinstance(each, tuple))
+    statistics: dict[str, ProductStatistics] = dict(e for e in found if isinstance(e, tuple))
     return SaveResult(products, seconds, remark, statistics)

@@ -151,8 +151,9 @@ def _read_label(header: Mapping[str, Any], path: str) -> str:
 
 def _read_number(header: Mapping[str, Any], path: str) -> float | None:
     value = header.get(path)
-    is_number = isinstance(value, (int, float)) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def _measure(row: ExposureRow, products: Sequence[MeasuredProduct]) -> Mapping[str, float]:

@@ -36,7 +36,7 @@ class Spread(NamedTuple):
 
     median: float
     sigma: float
-    count: int
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Comparison:
         unit = f" {self.metric.unit}" if self.metric.unit else ""
         far = "far " if abs(self.z) >= FAR else ""
         side = "above" if self.z > 0 else "below"
-        count = format_count(self.spread.count, "exposure")
+        count = format_count(self.spread.size, "exposure")
         group = f" of {self.group}" if self.group else ""
         return (
             f"{self.metric.title} {self.value:.3g}{unit} is {far}{side} the "

@@ -100,7 +100,9 @@ def _draw_images(report: BatchReport, contents: dict[str, Any]) -> list[str]:
         "block": BLOCK,
     }
     images: list[str] = []
-    for look, product in looks if form else ():
+    if form is None:
+        return images
+    for look, product in looks:
         with suppress(ValueError):  # a damaged one is missing
             images.append(draw_png(look, form))
             product["image"] = len(images) - 1

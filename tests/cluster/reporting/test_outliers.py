@@ -63,7 +63,7 @@ def test_exposures_are_compared_within_their_detector(tmp_path):
     found = scores(record_measured(tmp_path, quiet | loud, headers))
     noise = of_metric(found[25], "noise")
     assert not noise.stands_out
-    assert noise.spread.count == 20
+    assert noise.spread.size == 20
     assert "NRCB1" in noise.group
 
 
@@ -72,7 +72,7 @@ def test_exposures_of_a_small_group_are_compared_with_a_larger_one(tmp_path):
     headers = {0: {**header_of(0), "meta.instrument.filter": "F090W"}}
     found = scores(record_measured(tmp_path, many, headers))
     assert of_metric(found[0], "noise").group == "NRCA1 NRC_IMAGE"
-    assert of_metric(found[0], "noise").spread.count == 20
+    assert of_metric(found[0], "noise").spread.size == 20
 
 
 def test_without_enough_exposures_there_are_no_scores(tmp_path):
