@@ -129,7 +129,9 @@ class _GraphBuilder:
                 break
             operations[:0] = self._taps(node)
         values = self.values_of(reductions)
-        label = next((op.label for op in reversed(operations) if op.label != "write"), "read")
+        passing = (WriteTile, DropArrays)
+        labels = (op.label for op in reversed(operations) if not isinstance(op, passing))
+        label = next(labels, "read")
         if isinstance(node, SourceNode):
             run = tasks.RunFromSource(node.pixels, self.branches.halo[node], operations)
             cores = [tasks.Core(core) for core in tile_cores(node)]
