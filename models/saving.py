@@ -14,7 +14,7 @@ from dask.base import compute
 
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
-from calbatch.models.contradictions import companion_shapes
+from calbatch.models.contradictions import require_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
@@ -188,21 +188,6 @@ def _require_fields(model: DataModel, path: Location) -> None:
             )
 
 
-def _require_shapes(model: DataModel, path: Location) -> None:
-    """Raise an error if an array is not of the shape without which it is lost or unreadable."""
-    shape = model.shape_of("data")
-    if shape is None:
-        return
-    stripes = get_path(model._content.tree, "meta.subarray.num_superstripe") or 0
-    for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
-        found = model.shape_of(name)
-        if found is not None and found[: len(expected)] != expected:
-            raise ValidationError(
-                f"{path}: {name} has the shape {found}, and data has {shape}; assign arrays that "
-                "belong together before saving"
-            )
-
-
 IN_ASDF = ("meta.exposure.read_times",)
 """Metadata without a FITS keyword that are stored in the ASDF extension, as in jwst."""
 
@@ -264,7 +249,7 @@ def build_writer(
         kind = model.schema.stored_as.upper()
         raise FileError(path, f"a {type(model).__name__} is not saved as FITS, but as {kind}")
     _require_fields(model, path)
-    _require_shapes(model, path)
+    require_shapes(model, str(path))
     tree = copy_metadata(content.tree)
     own = {"filename": path.name, "model_type": type(model).__name__, "date": date or format_now()}
     for name, value in own.items():
