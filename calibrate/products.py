@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.parameters import InputFile, Override
 from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.models.storage.location import Location, location
 
@@ -153,6 +155,18 @@ def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
     write(made)
     if made != path:
         made.rename(path)
+
+
+def list_named_files(step: Step) -> list[str]:
+    """Return the files that parameters of a step or pipeline name: overrides and other inputs."""
+    return [
+        os.fspath(value)
+        for part in (step, *step.steps().values())
+        for name, parameter in part.parameters().items()
+        if isinstance(parameter, (InputFile, Override))
+        and isinstance(value := getattr(part, name), (str, os.PathLike))
+        and value != "N/A"
+    ]
 
 
 def folder_of(step: Step, model: DataModel) -> Location:

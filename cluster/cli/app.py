@@ -6,6 +6,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -291,7 +292,7 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
-        click.echo("calbatch: interrupted; the same command continues", err=True)
+        _say("calbatch: interrupted; the same command continues")
         sys.exit(130)
     except click.ClickException as error:
         _show(error)
@@ -301,7 +302,7 @@ def main() -> None:
 
         if "--debug" in sys.argv or not is_expected(error):
             raise
-        click.echo(escape_lines(f"calbatch: {error}"), err=True)
+        _say(escape_lines(f"calbatch: {error}"))
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -312,4 +313,10 @@ def _show(error: click.ClickException) -> None:
 
     text = io.StringIO()
     error.show(file=text)
-    click.echo(escape_lines(text.getvalue()), err=True, nl=False)
+    _say(escape_lines(text.getvalue()).rstrip("\n"))
+
+
+def _say(text: str) -> None:
+    """Print a message, if it can be printed: the exit status is the answer for programs."""
+    with suppress(OSError):
+        click.echo(text, err=True)

@@ -17,9 +17,9 @@ from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
 from calbatch.cluster.batch.registering import begin_batch, load_dependencies
-from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
+from calbatch.cluster.cli.commands._endings import conclude
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
@@ -67,9 +67,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         order = replace(order, inputs=tuple(map(str, changed)))
     notes = {str(path): reason for path, reason in changed.items()}
     registered = begin_batch(step, order, notes, hold=True)
-    result = drive(registered, console)
-    print_summary(result, Console())
-    return result.exit_status
+    return conclude(drive(registered, console))
 
 
 def _find_changes(

@@ -38,14 +38,17 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     from calbatch.cluster.batch.python_api import register
 
     batch = register(BatchArguments(pipeline, inputs, **options))
-    launch(batch)
-    _print_submitted(batch.folder)
+    launch(batch, announce=_print_name)
+    _print_advice(batch.folder)
     return 0
 
 
-def _print_submitted(folder: BatchFolder) -> None:
-    """Print the name of a batch that continues in the background and, for people, what to type."""
+def _print_name(folder: BatchFolder) -> None:
     print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+
+
+def _print_advice(folder: BatchFolder) -> None:
+    """Print what to type while a batch continues in the background."""
     text = (
         "it continues in the background, and you can log out; next:\n"
         f"  calbatch status {folder.name} --watch  # until it has ended\n"
@@ -92,7 +95,7 @@ def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    console = Console()
+    console = Console(stderr=True)  # a log that cannot be written stops no batch
     try:
         registered = resume_batch(folder, hold=True)
     except RequestError as error:
@@ -122,8 +125,8 @@ def _note(folder: BatchFolder, state: str, reason: str) -> None:
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
     from calbatch.cluster.batch.registering import resume_batch
-    from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
+    from calbatch.cluster.cli.commands._endings import conclude
 
     folder = find_to_resume(batch)
     console = Console(stderr=True)
@@ -136,12 +139,10 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     if detach:
         from calbatch.cluster.batch.launching import launch
 
-        launch(registered)
-        _print_submitted(folder)
+        launch(registered, announce=_print_name)
+        _print_advice(folder)
         return 0
-    result = drive_batch(registered, console, debug=debug)
-    print_summary(result, Console())
-    return result.exit_status
+    return conclude(drive_batch(registered, console, debug=debug))
 
 
 def cancel(batch: str | None, *, now: bool) -> int:

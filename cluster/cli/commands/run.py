@@ -17,9 +17,8 @@ def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any)
         click.echo(f"{escape_text(pipeline)}: starting", err=True)
 
     from calbatch.cluster.batch import python_api
-    from calbatch.cluster.batch.report import print_summary
+    from calbatch.cluster.cli.commands._endings import conclude
     from calbatch.cluster.exposure.terminal import Console
 
     result = python_api.run(pipeline, inputs, console=Console(stderr=True), **options)
-    print_summary(result, Console(), timings=timings)
-    return result.exit_status
+    return conclude(result, timings=timings)

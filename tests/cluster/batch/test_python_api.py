@@ -80,6 +80,25 @@ def test_intermediate_results_are_kept_on_request(simulated, tmp_path):
     assert "S_JUMP" not in fits.getheader(tmp_path / f"{stem}_dark_current.fits")
 
 
+def test_results_of_the_last_step_are_named_after_it(simulated, tmp_path):
+    run("detector1", simulated.exposures[0], tmp_path, save_steps="ramp_fit")
+    stem, kinds = stems(simulated)[0], ("ramp_fit", "ramp_fit_1", "rate", "rateints")
+    assert names(tmp_path) == [f"{stem}_{k}.fits" for k in kinds]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"output_dir": ""}, "empty"),
+        ({"output_dir": "a", "parameters": {"output_dir": "b"}}, "-o a and output_dir = 'b'"),
+        ({"output_dir": "a", "parameters": {"suffix": "uncal"}}, "named as raw exposures"),
+    ],
+)
+def test_contradictory_names_of_products_are_refused(simulated, tmp_path, parameters, message):
+    with pytest.raises(RequestError, match=message):
+        run("jump", simulated.exposures[0], **parameters)
+
+
 def test_products_go_to_the_working_folder_by_default(simulated, tmp_path, monkeypatch):
     run("detector1", simulated.exposures[0], tmp_path / "rates")
     monkeypatch.chdir(tmp_path)
