@@ -88,14 +88,14 @@ class UnitAccess:
         self._staging = folder
 
     def shared_files(self) -> Mapping[str, str]:
-        """Return the parameters in use that name one file, whatever the exposure.
+        """Return the parameters in use that name the same file for every exposure.
 
         A batch of several exposures refuses them, since each would read or write the same file.
 
         Returns
         -------
         mapping
-            What to do instead, by parameter.
+            The remedy for each parameter.
         """
         return {}
 
@@ -130,6 +130,18 @@ def without_files(step: Step) -> Step:
     return twin
 
 
+def list_named_files(step: Step) -> list[str]:
+    """Return the files that parameters of a step or pipeline name: overrides and other inputs."""
+    return [
+        os.fspath(value)
+        for part in (step, *step.steps().values())
+        for name, parameter in part.parameters().items()
+        if isinstance(parameter, (InputFile, Override))
+        and isinstance(value := getattr(part, name), (str, os.PathLike))
+        and value != "N/A"
+    ]
+
+
 def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
     """Write a file that is not a FITS product, and publish it when it is complete.
 
@@ -155,18 +167,6 @@ def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
     write(made)
     if made != path:
         made.rename(path)
-
-
-def list_named_files(step: Step) -> list[str]:
-    """Return the files that parameters of a step or pipeline name: overrides and other inputs."""
-    return [
-        os.fspath(value)
-        for part in (step, *step.steps().values())
-        for name, parameter in part.parameters().items()
-        if isinstance(parameter, (InputFile, Override))
-        and isinstance(value := getattr(part, name), (str, os.PathLike))
-        and value != "N/A"
-    ]
 
 
 def folder_of(step: Step, model: DataModel) -> Location:

@@ -235,7 +235,7 @@ def prepare_job(job: Job) -> tuple[Any, list[Any]]:
         pairs = build_products(job)
         return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
-            before_naming=partial(content_digest, stamp),
+            before_naming=partial(content_digest, stamp), with_statistics=True,
         )  # fmt: skip
 
 
@@ -305,5 +305,6 @@ def success(
         warnings=tuple(dict.fromkeys(remarks)),
         stages=written.seconds,
         peaks=tuple(peaks),
+        statistics=written.statistics,
         **clock.times(),
     )

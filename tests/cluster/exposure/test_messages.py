@@ -24,7 +24,7 @@ def test_the_lines_of_a_text_are_escaped(text, escaped):
     assert escape_lines(text) == escaped
 
 
-def test_a_formatter_escapes_what_another_one_formats():
+def test_a_formatter_escapes_the_text_of_another_one():
     record = logging.LogRecord("calbatch", logging.WARNING, "f.py", 1, "%s", (EVIL,), None)
     assert EscapingFormatter().format(record) == ESCAPED
     inner = logging.Formatter("%(levelname)s\n%(message)s")
