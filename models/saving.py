@@ -197,10 +197,8 @@ def _require_shapes(model: DataModel, path: Location) -> None:
     for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
         found = model.shape_of(name)
         if found is not None and found[: len(expected)] != expected:
-            raise ValidationError(
-                f"{path}: {name} has the shape {found}, and data has {shape}; assign arrays that "
-                "belong together before saving"
-            )
+            what = f"{name} has the shape {found}, and data has {shape}"
+            raise ValidationError(f"{path}: {what}; assign arrays that belong together")
 
 
 IN_ASDF = ("meta.exposure.read_times",)
