@@ -189,7 +189,7 @@ def _require_fields(model: DataModel, path: Location) -> None:
 
 
 def _require_shapes(model: DataModel, path: Location) -> None:
-    """Raise an error if an array is not of the shape without which it is lost or unreadable."""
+    """Raise an error if an array does not fit `data`: a file would lose it, or be unreadable."""
     shape = model.shape_of("data")
     if shape is None:
         return
