@@ -41,7 +41,7 @@ class _Row:
         ValueError
             If a value has the wrong type, which SQLite does not check, or an unknown state.
         """
-        types = _types_of(cls)
+        types = _types_of(cls)  # type: ignore[arg-type]  # classes are hashable
         values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in types}
         for name, kind in types.items():
             if not _fits(name, values[name], kind, cls._states):
