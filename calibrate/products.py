@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -46,8 +46,8 @@ class UnitAccess:
         Exposures with equal values of the first are calibrated one after another, in the order of
         the second, which is empty if the order does not matter.
     writes_at_once : sequence of str
-        Parameters with which `process` itself writes a file that is not a FITS product. Forecasts
-        and other trials leave them out; see `without_files`.
+        Parameters with which `process` itself writes a file that is not a FITS product, by
+        `publish_file`. Forecasts and other trials leave them out; see `without_files`.
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
@@ -66,6 +66,7 @@ class UnitAccess:
 
     parent: Step | None
     _members: Members = _NONE
+    _staging: Path | None = None
     _status: str = ""  # of the last run
 
     @property
@@ -76,6 +77,15 @@ class UnitAccess:
     @members.setter
     def members(self, members: Members) -> None:
         self._members = members
+
+    @property
+    def staging(self) -> Path | None:
+        """The folder in which an attempt of a batch makes its files; None outside batches."""
+        return self._staging if self.parent is None else self.parent.staging
+
+    @staging.setter
+    def staging(self, folder: Path | None) -> None:
+        self._staging = folder
 
     def shared_files(self) -> Mapping[str, str]:
         """Return the parameters in use that name the same file for every exposure.
@@ -130,6 +140,33 @@ def list_named_files(step: Step) -> list[str]:
         and isinstance(value := getattr(part, name), (str, os.PathLike))
         and value != "N/A"
     ]
+
+
+def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file that is not a FITS product, and publish it when it is complete.
+
+    In a batch it is made in the attempt's staging folder, out of which an attempt that its driver
+    has abandoned can publish nothing.
+
+    Parameters
+    ----------
+    step : Step
+        The step that writes it.
+    path : Path
+        The final name. Missing folders are made.
+    write : callable
+        Writes the file at a path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written or renamed; also if the attempt has been abandoned.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path if step.staging is None else step.staging / path.name
+    write(made)
+    if made != path:
+        made.rename(path)
 
 
 def folder_of(step: Step, model: DataModel) -> Location:

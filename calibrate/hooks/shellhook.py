@@ -13,22 +13,19 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import string
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import IO, Any
 
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.models.model import DataModel
 from calbatch.models.saving import save
-from calbatch.models.temporary import make_process_folder
+from calbatch.models.temporary import open_process_folder
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +97,9 @@ class Command:
                 f"{name}: command {self.text!r}: no model for {{{beyond[0]}}}: the step has "
                 f"{len(models)} model(s)"
             )
-        with tempfile.TemporaryDirectory(dir=_process_folder()) as folder:
+        with open_process_folder("hooks") as folder:
             # Names are independent of the exposure: no header can choose a program's arguments.
-            paths = {number: Path(folder, f"model{number}.fits") for number in numbers}
+            paths = {number: folder / f"model{number}.fits" for number in numbers}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
             self._run(["".join(_fill(word, paths)) for word in self.words], name)
@@ -128,15 +125,6 @@ class Command:
             last = "".join(f": {line}" for line in lines["standard error"][-1:])
             how = f"exited with status {status}" if status > 0 else f"killed by signal {-status}"
             raise StepError(f"{name}: command {self.text!r} {how}{last}")
-
-
-@cache
-def _process_folder() -> Path:
-    """Return this process's folder for models, which a later process removes after a kill."""
-    folder = make_process_folder("hooks")
-    # Unlike those of atexit, these also run in multiprocessing's processes.
-    Finalize(None, shutil.rmtree, (folder, True), exitpriority=-100)
-    return folder
 
 
 def _supervise(words: Sequence[str], out: IO[bytes], err: IO[bytes]) -> int:

@@ -62,7 +62,7 @@ def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:
 
 
 def _clear_temporary() -> None:
-    """Remove temporary files of killed local clusters of this host."""
+    """Remove temporary files of killed local clusters, and of killed workers' commands."""
     import dask
 
     base = dask.config.get("temporary-directory", None)

@@ -16,6 +16,7 @@ from calbatch.cluster.cli._small_commands import SMALL_COMMANDS
 from calbatch.cluster.cli.completion import (
     PROGRAM,
     complete_batch,
+    complete_file,
     complete_folder,
     complete_pipeline,
 )
@@ -167,7 +168,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
-    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    """Calibrate the exposures and associations of a folder as they arrive, until interrupted."""
     from calbatch.cluster.cli.commands import again
 
     ctx.exit(again.watch(parameters=ctx.obj, policy=retry_policy(options), **options))
@@ -202,12 +203,24 @@ def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
 
 
 @batch_command
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write a page for the browser: statistics, quick-looks, timings, references, failures.",
+    shell_complete=complete_file,
+)
+@click.option("--json", "form", flag_value="json", help="Print it as a JSON object, for programs.")
+@click.option("--csv", "form", flag_value="csv", help="Print a line of numbers for each exposure.")
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
-def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
-    """Show the summary of a batch, as `calbatch run` does at its end."""
-    from calbatch.cluster.cli.commands import batches
+def report(ctx: click.Context, batch: str | None, **options: Any) -> None:
+    """Show the summary of a batch, or write a report of it.
 
-    ctx.exit(batches.report(batch, timings=timings))
+    With -o FILE, --json and --csv write to that file.
+    """
+    from calbatch.cluster.cli.commands import report_batch
+
+    ctx.exit(report_batch.main(batch, **options))
 
 
 @cli.command()

@@ -228,13 +228,24 @@ class Recorder:
         )  # fmt: skip
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.set_products(self.batch, number, rows)
+        self._record_statistics(outcome)
         self._count_outcome(outcome)
-        failure = describe_blocking_failure(planned.path, quarantined=quarantined)
+        unit = self._dependencies.find_unit(number)  # its path may be that of an association
+        failure = describe_blocking_failure(
+            unit.path if unit else planned.path, quarantined=quarantined
+        )
         products = [row.path for row in rows]
         self._release(
             number,
             UnitResult(values.get("identity", ""), products, failure if outcome.failed else ""),
         )
+
+    def _record_statistics(self, outcome: Outcome) -> None:
+        """Record the statistics of an exposure's products, which nothing else needs."""
+        for product in outcome.written:
+            found = outcome.statistics.get(product.path)
+            if found is not None:
+                self.ledger.add_statistics(product.digest, found)
 
     def record_earlier_failures(self) -> None:
         """Record the units that cannot begin because of failures under an earlier driver."""

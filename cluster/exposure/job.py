@@ -156,6 +156,7 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     if job.product:
         step.output_file = job.product
     step.members = open_members(job)
+    step.staging = job.staging if isinstance(job.staging, Path) else None
     step.run_lazily(datamodels.open(job.path))
     results = step.products()
     if job.inputs:
@@ -234,7 +235,7 @@ def prepare_job(job: Job) -> tuple[Any, list[Any]]:
         pairs = build_products(job)
         return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
-            before_naming=partial(content_digest, stamp),
+            before_naming=partial(content_digest, stamp), with_statistics=True,
         )  # fmt: skip
 
 
@@ -304,5 +305,6 @@ def success(
         warnings=tuple(dict.fromkeys(remarks)),
         stages=written.seconds,
         peaks=tuple(peaks),
+        statistics=written.statistics,
         **clock.times(),
     )

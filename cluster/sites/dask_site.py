@@ -108,7 +108,8 @@ class DaskSite:
         """Return the number of exposures to keep in flight."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
-            with suppress(TimeoutError):  # `find_silent` reports a scheduler that does not answer
+            # `find_silent` reports a scheduler that does not answer, `collect` one that is lost
+            with suppress(OSError):
                 ask = self.client.scheduler.ncores
                 threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
                 self._room = WINDOW_PER_THREAD * max(threads, 1)

@@ -29,7 +29,7 @@ TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 #: Keywords with a meaning; any other key with a plain value is an annotation.
 _KNOWN = {
     *("title", "description", "type", "default", "required"),
-    *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim"),
+    *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim", "stored_as", "tag"),
     *("enum", "const", "pattern", "minLength", "maxLength", "anyOf", "oneOf", "not", "items"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     *("minItems", "maxItems", "uniqueItems", "$ref", "allOf", "properties"),

@@ -1,4 +1,4 @@
-"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report`: whole batches."""
+"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`: whole batches."""
 
 from __future__ import annotations
 
@@ -251,14 +251,3 @@ def _forget(folder: BatchFolder, row: BatchRow) -> None:
     with Ledger(folder.state) as ledger:
         ledger.remove_batch(row.id)
     remove_batch(folder)
-
-
-def report(batch: str | None, *, timings: bool) -> int:
-    """Print the summary of a batch."""
-    from calbatch.cluster.batch.report import print_summary
-    from calbatch.cluster.batch.result import read_result
-
-    folder = find_batch(batch)
-    state, _ = _state(folder)
-    print_summary(read_result(folder), Console(), timings=timings)
-    return liveness.EXIT_STATUS[state]

@@ -5,7 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from support.waiting import eventually
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.hooks.shellhook import Command
 from calbatch.models import datamodels
-from calbatch.models.temporary import remove_abandoned
+from calbatch.models.temporary import is_process_folder, remove_abandoned
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +112,15 @@ def test_a_command_gets_a_file_of_each_model_that_it_names(models, tmp_path):
     np.testing.assert_array_equal(fits.getdata(tmp_path / "one.fits", "SCI"), np.ones((2, 3)))
 
 
-def test_files_are_gone_after_the_command(models, tmp_path):
-    Command.of(f"sh -c 'echo \"$0\" > {tmp_path}/name' {{0}}").run(models, "jump")
+@pytest.mark.parametrize("status", [0, 1])
+def test_files_are_gone_after_the_command(models, tmp_path, status):
+    command = Command.of(f"sh -c 'echo \"$0\" > {tmp_path}/name; exit {status}' {{0}}")
+    with pytest.raises(StepError) if status else nullcontext():
+        command.run(models, "jump")
     name = Path((tmp_path / "name").read_text().strip())
     assert name.name == "model0.fits"
     assert not name.parent.exists()
+    assert is_process_folder(name.parent, "hooks")  # which the next batch removes after a kill
 
 
 def test_a_command_without_files_needs_no_models(tmp_path):

@@ -7,10 +7,12 @@ from jwst.ipc.ipc_corr import do_correction
 from stdatamodels.jwst import datamodels as jwst_models
 from support.placed_ramps import PlacedRamp, flagged_border
 from support.step_contract import StepContract, raw
+from support.striped import raw_model
 
 from calbatch.calibrate.references import NOT_APPLICABLE, ResolvedReferences
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps.ipc import IPCStep
+from calbatch.models import datamodels as our_models
 from calbatch.models.datamodels import IPCModel
 
 CORNERS = {
@@ -168,6 +170,54 @@ def test_a_header_without_the_position_is_an_error():
     model.meta.subarray.xstart = None
     with pytest.raises(StepError, match="lacks SUBSTRT1 or SUBSTRT2"):
         IPCStep(override_ipc=IPCModel(kernel())).run(model)
+
+
+def striped(mode):
+    """Return a ramp in stripes as our model and as jwst's."""
+    raw = raw_model(mode)
+    data = np.asarray(raw.data, "f4")
+    count = raw.meta.subarray.num_superstripe
+    flags = np.zeros((count, *data.shape[-2:]) if count else data.shape[-2:], "u4")
+    name = "SuperstripeRampModel" if count else "RampModel"
+    ours = getattr(our_models, name)(data, pixeldq=flags)
+    ours.update(raw)
+    theirs = getattr(jwst_models, name)(data.copy(), pixeldq=flags.copy())
+    for path, value in raw.to_flat_dict().items():
+        if path.startswith(("meta.subarray.", "meta.exposure.", "meta.instrument.")):
+            theirs[path] = value
+    return ours, theirs
+
+
+@pytest.mark.agreement
+@pytest.mark.parametrize("rows", [None, 7])
+@pytest.mark.parametrize("mode", ["multistripe", "without repeats", "stripes alone"])
+def test_stripes_are_convolved_one_by_one_as_arrays(mode, rows):
+    ours, theirs = striped(mode)
+    wanted = do_correction(theirs, jwst_models.IPCModel(kernel(5, 3))).data
+    with dask.config.set({"calbatch.tile-rows": rows}):
+        result = IPCStep(override_ipc=IPCModel(kernel(5, 3))).run(ours)
+        found = result.data.compute(scheduler="synchronous")
+    assert np.array_equal(found, wanted)
+    assert not np.array_equal(found, np.asarray(ours.data))
+
+
+@pytest.mark.agreement
+@pytest.mark.parametrize("mode", ["rows", "columns", "repeated"])
+def test_stripes_beyond_the_detector_are_rejected_as_jwst_fails_on_them(mode):
+    ours, theirs = striped(mode)
+    with pytest.raises(ValueError, match=r"."):  # with a message of NumPy
+        do_correction(theirs, jwst_models.IPCModel(kernel()))
+    with pytest.raises(StepError, match=r"exceeds the detector.*skip the step"):
+        IPCStep(override_ipc=IPCModel(kernel())).run(ours)
+
+
+def test_kernels_for_each_pixel_of_stripes_are_rejected():
+    ours, _ = striped("stripes alone")
+    full = IPCModel(np.zeros((3, 3, 2048, 2048), "f4"))
+    place = full.meta.subarray
+    place.xstart, place.ystart, place.xsize, place.ysize = 1, 1, 2048, 2048
+    with pytest.raises(StepError, match="kernel for each pixel is not supported in multistripe"):
+        IPCStep(override_ipc=full).run(ours)
 
 
 class TestContract(StepContract):

@@ -106,7 +106,7 @@ def test_a_folder_whose_process_lives_stays(monkeypatch, temporary):
     second.wait()
 
 
-def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
+def test_folders_of_killed_processes_go_with_a_batch_that_needs_none(
     simulated, tmp_path, monkeypatch, temporary
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

@@ -12,6 +12,8 @@ from support.batches import calbatch, products_in
 
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.cli.options import split_parameters
+from calbatch.models import datamodels
+from calbatch.models.asdf.tagged import TaggedValue
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 
@@ -215,6 +217,17 @@ def test_inspect_reads_no_pixel(simulated):
     assert "Level1bModel" in said.out
     assert "(2, 5, 48, 64)" in said.out
     assert "meta.instrument.detector (DETECTOR) = 'NRCA1'" in said.out
+
+
+def test_inspect_shows_the_parts_of_a_tree(tmp_path):
+    shift = TaggedValue("tag:stsci.edu:asdf/transform/shift-1.4.0", {"offset": 1.0})
+    model = datamodels.DistortionModel(model=shift)
+    model.meta.input_units, model.meta.output_units = "pixel", "arcsec"
+    said = calbatch("inspect", model.save(tmp_path / "distortion.asdf"), "--meta")
+    assert said.status == 0
+    assert "DistortionModel" in said.out
+    assert "model: transform of shift, in pixel → arcsec" in said.out
+    assert "meta.input_units = 'pixel'" in said.out
 
 
 def test_inspect_refuses_other_things_than_files():
