@@ -92,8 +92,7 @@ class ProductFile:
         self._parts = {""}
         for name, index, item in list_items(model):
             prefix = field_prefix(name, index)
-            own = _off_grid_images(item._content)
-            self.off_grid |= {f"{prefix}{field}": array for field, array in own.items()}
+            self.off_grid |= {f"{prefix}{n}": a for n, a in _off_grid_images(item._content).items()}
             if item._content.node is not None:
                 self._parts.add(prefix)
 
@@ -363,8 +362,7 @@ def build_saving_graph(
         pairs = zip(models, writers, strict=True)
         sinks: list[Sink] = [s for (model, _), writer in pairs for s in _sinks(model, writer)]
         if with_statistics:
-            tiled = [(m, p) for m, p in models if m._content.node is not None]
-            sinks += [StatisticsSink(model, path) for model, path in tiled]
+            sinks += [StatisticsSink(m, p) for m, p in models if m._content.node is not None]
         return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
     except BaseException:
         for writer in writers:

@@ -172,7 +172,7 @@ def test_a_header_without_the_position_is_an_error():
         IPCStep(override_ipc=IPCModel(kernel())).run(model)
 
 
-def striped_models(mode):
+def simulate_stripes(mode):
     """Return a ramp in stripes as our model and as jwst's."""
     raw = raw_model(mode)
     data = np.asarray(raw.data, "f4")
@@ -192,7 +192,7 @@ def striped_models(mode):
 @pytest.mark.parametrize("rows", [None, 7])
 @pytest.mark.parametrize("mode", ["multistripe", "without repeats", "stripes alone"])
 def test_stripes_are_convolved_one_by_one_as_arrays(mode, rows):
-    ours, theirs = striped_models(mode)
+    ours, theirs = simulate_stripes(mode)
     wanted = do_correction(theirs, jwst_models.IPCModel(kernel(5, 3))).data
     with dask.config.set({"calbatch.tile-rows": rows}):
         result = IPCStep(override_ipc=IPCModel(kernel(5, 3))).run(ours)
@@ -204,7 +204,7 @@ def test_stripes_are_convolved_one_by_one_as_arrays(mode, rows):
 @pytest.mark.agreement
 @pytest.mark.parametrize("mode", ["rows", "columns", "repeated"])
 def test_stripes_beyond_the_detector_are_rejected_as_jwst_fails_on_them(mode):
-    ours, theirs = striped_models(mode)
+    ours, theirs = simulate_stripes(mode)
     with pytest.raises(ValueError, match=r"."):  # with a message of NumPy
         do_correction(theirs, jwst_models.IPCModel(kernel()))
     with pytest.raises(StepError, match=r"exceeds the detector.*skip the step"):
@@ -212,7 +212,7 @@ def test_stripes_beyond_the_detector_are_rejected_as_jwst_fails_on_them(mode):
 
 
 def test_kernels_for_each_pixel_of_stripes_are_rejected():
-    ours, _ = striped_models("stripes alone")
+    ours, _ = simulate_stripes("stripes alone")
     full = IPCModel(np.zeros((3, 3, 2048, 2048), "f4"))
     place = full.meta.subarray
     place.xstart, place.ystart, place.xsize, place.ysize = 1, 1, 2048, 2048
