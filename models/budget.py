@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import dask
 import numpy as np
 
 from calbatch.models.arrays import LazyArrays
 from calbatch.models.fits.readers import ConstantReader, Reader
+from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.branches import Branches, find_branches, find_decisions, find_reductions
 from calbatch.models.tiling.plan import (
     AssignNode,
@@ -140,6 +142,18 @@ def _held_bytes(decisions: Sequence[Reduction], models: Sequence[LazyArrays]) ->
         rows = sum(core.shape[0] for core, is_kept in zip(cores, kept, strict=True) if not is_kept)
         total += rows * sum(alive[name] for name in decision.spec.holds)
     return total
+
+
+def limit_reference_cache(models: Sequence[LazyArrays]) -> dict[str, int]:
+    """Return the limit of cached references while models are saved, as dask's configuration.
+
+    Decisions that hold the whole ramp leave less memory for references. Empty if the limit stays.
+    """
+    limit = dask.config.get(reference_cache.SETTING, None)
+    if not limit or not any(decision.spec.holds for decision in find_decisions(_tips(models))):
+        return {}
+    budget = tile_budget(models)
+    return {reference_cache.SETTING: max(0, limit - budget.kept - budget.decisions)}
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:

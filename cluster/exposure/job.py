@@ -30,6 +30,7 @@ from calbatch.cluster.exposure.outcome import (
 )
 from calbatch.cluster.exposure.unit import AssociationKeywords, UnitInput
 from calbatch.models import datamodels
+from calbatch.models.budget import limit_reference_cache
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.model import DataModel
@@ -37,6 +38,7 @@ from calbatch.models.saving import SaveResult, build_saving_graph, save_result
 from calbatch.models.storage.files import content_digest, read_stamp
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
+from calbatch.models.storage.stamps import Stamp
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.threads import ThreadPool
 from calbatch.models.tiling import reference_cache
@@ -225,14 +227,26 @@ def prepare_job(job: Job) -> tuple[Any, list[Any]]:
     CalibrationError, ModelError
         If the exposure cannot be calibrated.
     """
+    return _stream_products(job, *_plan_products(job))
+
+
+def _plan_products(job: Job) -> tuple[list[tuple[Any, Location]], Stamp]:
+    """Return a job's products, after checks of its input, and the input's stamp."""
     stamp = read_stamp(job.path)
     if job.stamp is not None and (stamp.size, stamp.mtime_ns) != job.stamp:
         raise ChangedError(job.path, "was replaced or changed since its header was read")
     if job.options.verify_inputs:
         verify_checksums(read_layout(job.path))
+    with dask.config.set(job.options.dask_config()):
+        return build_products(job), stamp
+
+
+def _stream_products(
+    job: Job, pairs: list[tuple[Any, Location]], stamp: Stamp
+) -> tuple[Any, list[Any]]:
+    """Return the dask object that writes products, and the writers to abort on failure."""
     options = job.options
     with dask.config.set(options.dask_config()):
-        pairs = build_products(job)
         return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
             before_naming=partial(content_digest, stamp), with_statistics=True,
@@ -257,9 +271,13 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     try:
         limit = {MEMORY: memory} if memory else {}
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
-            graph, writers = prepare_job(job)
+            pairs, stamp = _plan_products(job)
+            with dask.config.set(job.options.dask_config()):
+                cache = limit_reference_cache([model for model, _ in pairs])
+            graph, writers = _stream_products(job, pairs, stamp)
             try:
-                written = save_result(_compute(graph, threads))
+                with dask.config.set(cache):
+                    written = save_result(_compute(graph, threads))
             finally:
                 for writer in writers:
                     writer.abort()

@@ -6,10 +6,11 @@ import dask
 import numpy as np
 import pytest
 
-from calbatch.models.budget import RowBytes, row_bytes, tile_budget
+from calbatch.models.budget import RowBytes, limit_reference_cache, row_bytes, tile_budget
 from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel, RampModel
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.saving import save
+from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.tile_edges import TILE_BYTES
 
 COLS = 64
@@ -208,6 +209,23 @@ def test_arrays_that_a_decision_holds_are_counted_if_their_tiles_are_not_kept(tm
             tracemalloc.stop()
         halos = 2 * row * (256 // 16)  # held arrays are views of tiles with halos
         assert peak_bytes < budget.kept + budget.decisions + halos + 1.5 * budget.bytes + 2**20
+
+
+@pytest.mark.parametrize(("limit", "left"), [(0, None), (1000, 0), (2**30, "rest")])
+def test_references_are_cached_in_the_memory_that_a_held_ramp_leaves(limit, left):
+    model = RampModel(np.ones((2, 10, 64, 64), "f4")).map_tiles(near, ["data"], radius=1)
+    made = {}
+    for holds in ((), ("data",)):
+        decision = model.decide(hold, largest_of, frame_bytes=77, holds=holds)
+        made[holds] = model.map_tiles(remove, ["data"], level=decision)
+    with dask.config.set({reference_cache.SETTING: limit}):
+        budget = tile_budget([made["data",]])
+        found = limit_reference_cache([made["data",]])
+        assert limit_reference_cache([made[()]]) == {}
+    assert budget.kept > 1000
+    rest = limit - budget.kept - budget.decisions
+    wanted = rest if left == "rest" else left
+    assert found == ({} if left is None else {reference_cache.SETTING: wanted})
 
 
 def test_values_of_the_whole_frame_are_counted():
