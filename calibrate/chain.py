@@ -89,6 +89,10 @@ class Chain(Pipeline):
             result, before = part(taken), part
         return result
 
+    def suffixes_of(self, step: Step) -> Sequence[str]:
+        """Return the suffixes of a pipeline's products, which are those of the chain."""
+        return step.suffixes
+
     def add_products(self, result: Any) -> None:
         """Add the products of the last pipeline; the others have added theirs."""
         last = list(self._steps.values())[-1]

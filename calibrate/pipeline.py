@@ -73,6 +73,10 @@ class Pipeline(Step):
         """Return the steps by alias, in order."""
         return self._steps
 
+    def suffixes_of(self, step: Step) -> Sequence[str]:
+        """Return the suffixes of a step's results, unless they are those of the products."""
+        return () if step is not self and set(step.suffixes) & set(self.suffixes) else step.suffixes
+
     def keep(self, aliases: list[str]) -> None:
         """Also write the results of some steps.
 

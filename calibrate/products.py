@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.parameters import InputFile, Override
 from calbatch.calibrate.suffixes import product_name, strip_extension
 from calbatch.models.storage.location import Location, location
 
@@ -44,8 +46,8 @@ class UnitAccess:
         Exposures with equal values of the first are calibrated one after another, in the order of
         the second, which is empty if the order does not matter.
     writes_at_once : sequence of str
-        Parameters with which `process` itself writes a file that is not a FITS product. Forecasts
-        and other trials leave them out; see `without_files`.
+        Parameters with which `process` itself writes a file that is not a FITS product, by
+        `publish_file`. Forecasts and other trials leave them out; see `without_files`.
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
@@ -64,6 +66,7 @@ class UnitAccess:
 
     parent: Step | None
     _members: Members = _NONE
+    _staging: Path | None = None
     _status: str = ""  # of the last run
 
     @property
@@ -75,15 +78,24 @@ class UnitAccess:
     def members(self, members: Members) -> None:
         self._members = members
 
+    @property
+    def staging(self) -> Path | None:
+        """The folder in which an attempt of a batch makes its files; None outside batches."""
+        return self._staging if self.parent is None else self.parent.staging
+
+    @staging.setter
+    def staging(self, folder: Path | None) -> None:
+        self._staging = folder
+
     def shared_files(self) -> Mapping[str, str]:
-        """Return the parameters in use that name one file, whatever the exposure.
+        """Return the parameters in use that name the same file for every exposure.
 
         A batch of several exposures refuses them, since each would read or write the same file.
 
         Returns
         -------
         mapping
-            What to do instead, by parameter.
+            The remedy for each parameter.
         """
         return {}
 
@@ -116,6 +128,45 @@ def without_files(step: Step) -> Step:
         for name in part.writes_at_once:
             setattr(part, name, part.parameters()[name].default)
     return twin
+
+
+def list_named_files(step: Step) -> list[str]:
+    """Return the files that parameters of a step or pipeline name: overrides and other inputs."""
+    return [
+        os.fspath(value)
+        for part in (step, *step.steps().values())
+        for name, parameter in part.parameters().items()
+        if isinstance(parameter, (InputFile, Override))
+        and isinstance(value := getattr(part, name), (str, os.PathLike))
+        and value != "N/A"
+    ]
+
+
+def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file that is not a FITS product, and publish it when it is complete.
+
+    In a batch it is made in the attempt's staging folder, out of which an attempt that its driver
+    has abandoned can publish nothing.
+
+    Parameters
+    ----------
+    step : Step
+        The step that writes it.
+    path : Path
+        The final name. Missing folders are made.
+    write : callable
+        Writes the file at a path.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written or renamed; also if the attempt has been abandoned.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path if step.staging is None else step.staging / path.name
+    write(made)
+    if made != path:
+        made.rename(path)
 
 
 def folder_of(step: Step, model: DataModel) -> Location:

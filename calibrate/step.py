@@ -366,10 +366,15 @@ class Step(UnitAccess, Configurable):
         model.product = suffix
         self.root._products.append((suffix, model))
 
+    def suffixes_of(self, step: Step) -> Sequence[str]:
+        """Return the suffixes of the results of a step within this one, or of this one itself."""
+        return step.suffixes
+
     def add_products(self, result: Any) -> None:
         """Add the step's results to the products to be written."""
         models = _models(result)
-        suffixes = self.suffixes if len(self.suffixes) >= len(models) else [self.name]
+        declared = (self.parent or self).suffixes_of(self)
+        suffixes = declared if len(declared) >= max(len(models), 1) else [self.name]
         for i, model in enumerate(models):
             suffix = suffixes[i] if i < len(suffixes) else f"{suffixes[0]}_{i}"
             self.add_product(self.suffix or suffix, model)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationWarning, format_count
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning, format_count
 from calbatch.models.fits.layout import Hdu, Layout
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.schema.meta import get_path
@@ -25,6 +25,7 @@ from calbatch.models.schema.spec import Schema
 
 _RAMPS = ("level1b", "ramp", "superstripe_ramp")
 _EXPOSURES = (*_RAMPS, "image", "ifuimage", "cube")
+_PLANES = ("err", "dq", "var_poisson", "var_rnoise", "var_flat")
 _SAMPLED_ROWS = 8
 
 
@@ -98,6 +99,8 @@ def _truncated_array(file: FileContents) -> Iterator[str]:
         for fault in (*_groups(file), *_integrations(file)):
             claim = fault.rpartition(":")[0]
             yield f"{claim}, and more data follow: NAXIS3 or NAXIS4 of SCI is wrong"
+        for fault in _frame(file):
+            yield f"{fault}, and more data follow: NAXIS1 or NAXIS2 of SCI is wrong"
 
 
 def _frame(file: FileContents) -> Iterator[str]:
@@ -135,14 +138,46 @@ def _is_mostly_negative(science: Hdu) -> bool:
     return 2 * int(np.count_nonzero(sample < 0)) > sample.size
 
 
+def companion_shapes(
+    kind: str, shape: tuple[int, ...], stripes: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes, or their leading axes, of the arrays that belong to a science array.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the schema.
+    shape : tuple of int
+        Shape of the science array.
+    stripes : int
+        Number of superstripes.
+
+    Returns
+    -------
+    dict
+        By the name of the field; empty if the schema is not one of an exposure.
+    """
+    if kind in _RAMPS:
+        planes = (stripes,) if kind == "superstripe_ramp" else ()
+        return {
+            **{"pixeldq": (*planes, *shape[-2:]), "groupdq": shape},
+            **{"zeroframe": (shape[0], *shape[-2:]), "refout": shape[:2]},
+        }
+    return dict.fromkeys(_PLANES, shape) if kind in _EXPOSURES else {}
+
+
 def _planes(file: FileContents) -> Iterator[str]:
     """Yield arrays that describe the science pixels but have another shape."""
-    if file.schema.name in _RAMPS:
-        return
-    for name in ("err", "dq", "var_poisson", "var_rnoise", "var_flat"):
+    return (reason for _, reason in _misfits(file)) if file.schema.name not in _RAMPS else iter(())
+
+
+def _misfits(file: FileContents) -> Iterator[tuple[str, str]]:
+    """Yield fields that do not have the shape that belongs to the science array, and reasons."""
+    stripes = file.number("subarray.num_superstripe") or 0
+    for name, expected in companion_shapes(file.schema.name, file.shape, stripes).items():
         hdu = file.field_hdus.get(name)
-        if hdu is not None and hdu.shape != file.shape:
-            yield f"{hdu.name} has the shape {hdu.shape}, SCI has {file.shape}"
+        if hdu is not None and hdu.shape[: len(expected)] != expected:
+            yield name, f"{hdu.name} has the shape {hdu.shape}, SCI has {file.shape}"
 
 
 def _missing_zero_frame(file: FileContents) -> Iterator[str]:
@@ -153,20 +188,9 @@ def _missing_zero_frame(file: FileContents) -> Iterator[str]:
 
 def unusable_fields(file: FileContents) -> Iterator[tuple[str, str]]:
     """Yield fields of a ramp that are ignored, as in jwst, and the reasons."""
-    if file.schema.name not in _RAMPS:
-        return
-    shape = file.shape
-    stripes = file.number("subarray.num_superstripe") or 0
-    planes = (stripes,) if file.schema.name == "superstripe_ramp" else ()
-    shapes = {
-        **{"pixeldq": (*planes, *shape[-2:]), "groupdq": shape},
-        **{"zeroframe": (shape[0], *shape[-2:]), "refout": shape[:2]},
-    }
-    for name, expected in shapes.items():
-        hdu = file.field_hdus.get(name)
-        if hdu is not None and hdu.shape[: len(expected)] != expected:
-            what = f"{hdu.name} has the shape {hdu.shape}, SCI has {shape}"
-            yield name, f"{what}: {hdu.name} is ignored"
+    if file.schema.name in _RAMPS:
+        for name, reason in _misfits(file):
+            yield name, f"{reason}: {file.field_hdus[name].name} is ignored"
 
 
 def _surplus_flag_bits(file: FileContents) -> Iterator[str]:
@@ -240,3 +264,33 @@ def check_contradictions(file: FileContents) -> None:
             if one.refused:
                 raise FileError(file.layout.path, fault)
             warnings.warn(f"{file.layout.path}: {fault}", ValidationWarning, stacklevel=4)
+
+
+def require_shapes(model: Any, where: str) -> None:
+    """Refuse a model with an array of another shape than the one that it describes.
+
+    Such an array could not be opened again, or would be lost.
+
+    Parameters
+    ----------
+    model : DataModel
+        The model.
+    where : str
+        The file to be written, for the error.
+
+    Raises
+    ------
+    ValidationError
+        If there is such an array.
+    """
+    shape = model.shape_of("data")
+    if shape is None:
+        return
+    stripes = get_path(model._content.tree, "meta.subarray.num_superstripe") or 0
+    for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
+        found = model.shape_of(name)
+        if found is not None and found[: len(expected)] != expected:
+            raise ValidationError(
+                f"{where}: {name} has the shape {found}, and data has {shape}; assign arrays that "
+                "belong together before saving"
+            )

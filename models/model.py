@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy as copying
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,14 @@ from calbatch.models.opening import claim_tables, convert_field, load_content
 from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
-from calbatch.models.schema.validate import check_assignment, misfit_reason, to_plain, validate_tree
+from calbatch.models.schema.validate import (
+    check_assignment,
+    misfit_reason,
+    require_part,
+    to_plain,
+    validate_tree,
+    warn_of_unknown_names,
+)
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.summary import as_html, as_text
 
@@ -267,7 +273,7 @@ class DataModel(MappedArrays):
         return next((value for value in found if value is not None), None)
 
     def misread_reason(self, path: str) -> str | None:
-        """Return why the value of a header card was not accepted as metadata.
+        """Return the reason why the value of a header card was not accepted as metadata.
 
         Returns
         -------
@@ -294,7 +300,8 @@ class DataModel(MappedArrays):
     ) -> None:
         """Copy the metadata of another model that this schema names.
 
-        The file's own name, date and model type are never copied.
+        The file's own name, date and model type are never copied. Names in a mapping that are not
+        in this schema give a `ValidationWarning`.
 
         Parameters
         ----------
@@ -318,22 +325,15 @@ class DataModel(MappedArrays):
         flat = other.to_flat_dict() if isinstance(other, DataModel) else flatten(to_plain(other))
         wanted = None if only is None else [only] if isinstance(only, str) else list(only)
         for part in wanted or ():
-            self._check_part(part)
+            require_part(self.schema, part, self._where)
+        if wanted is None and isinstance(other, Mapping):
+            warn_of_unknown_names(self.schema, flat, self._where)
         for path, value in flat.items():
             spec = self.schema.keywords.get(path)
             if spec is None or path in _OF_THE_FILE:
                 continue
             if wanted is None or any(_is_within(spec, part) for part in wanted):
                 self[path] = copying.deepcopy(value)
-
-    def _check_part(self, part: str) -> None:
-        schema = self.schema
-        if part.upper() in schema.by_hdu or schema.has_branch(part) or part in schema.keywords:
-            return
-        names = [*schema.by_hdu, *schema.branches, *schema.keywords]
-        near = difflib.get_close_matches(part, names, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValidationError(f"{self._where}: schema {schema.name!r} has no {part!r}{hint}")
 
     def validate(self) -> None:
         """Check all metadata against the schema, as saving does.

@@ -14,6 +14,7 @@ from dask.base import compute
 
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
+from calbatch.models.contradictions import require_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
@@ -35,10 +36,13 @@ from calbatch.models.model import DataModel
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import validate_tree, warn_or_raise
+from calbatch.models.statistics.product_statistics import ProductStatistics
+from calbatch.models.statistics.statistics_sink import StatisticsSink
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import PlanNode, SourceNode
+from calbatch.models.tiling.sinks import Sink
 from calbatch.models.tiling.tile import Array, Tile
 from calbatch.models.tiling.tile_edges import tile_edges
 
@@ -57,11 +61,14 @@ class SaveResult:
         CPU seconds by step.
     remark : str
         The return value of ``before_naming``.
+    statistics : mapping
+        Statistics of the files, by path, if they were wanted.
     """
 
     products: tuple[Product, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     remark: str = ""
+    statistics: Mapping[str, ProductStatistics] = field(default_factory=dict)
 
 
 class ProductFile:
@@ -114,6 +121,8 @@ class ProductFile:
 
 class FileSink:
     """Streams the tiles of a model, or of an item of its lists, into a FITS file."""
+
+    label = "write"
 
     def __init__(self, model: DataModel, file: ProductFile, part: str = "") -> None:
         content = model._content
@@ -240,6 +249,7 @@ def build_writer(
         kind = model.schema.stored_as.upper()
         raise FileError(path, f"a {type(model).__name__} is not saved as FITS, but as {kind}")
     _require_fields(model, path)
+    require_shapes(model, str(path))
     tree = copy_metadata(content.tree)
     own = {"filename": path.name, "model_type": type(model).__name__, "date": date or format_now()}
     for name, value in own.items():
@@ -311,8 +321,8 @@ def save(
     FileError
         If the folder is missing or not writable, or the disk is full.
     ValidationError
-        If an array or value that the schema requires is missing or, under ``STRICT_VALIDATION``,
-        metadata are invalid.
+        If an array or value that the schema requires is missing, an array has another shape than
+        the one that it describes or, under ``STRICT_VALIDATION``, metadata are invalid.
     """
     graph, writers = build_saving_graph(models, date=date, fsync=fsync)
     try:
@@ -333,11 +343,13 @@ def build_saving_graph(
     tag: str = "",
     staging: Path | Permit | None = None,
     before_naming: Callable[[], str] | None = None,
+    with_statistics: bool = False,
 ) -> tuple[Any, list[FitsWriter]]:
     """Return a dask array that saves models when computed, and the writers, to abort on failure.
 
     ``before_naming``, which must be picklable, is called once all pixels are written. If it raises,
     no product gets its name. With ``staging``, files are made in that folder, which must exist.
+    ``with_statistics`` gathers statistics of each model from the tiles that are written.
     """
     saved = [m for m, _ in models]
     row, kept = row_bytes(saved), kept_rows(saved)
@@ -349,7 +361,10 @@ def build_saving_graph(
         for model, _ in models:
             _set_item_tiles(model)
         pairs = zip(models, writers, strict=True)
-        sinks = [sink for (model, _), writer in pairs for sink in _sinks(model, writer)]
+        sinks: list[Sink] = [s for (model, _), writer in pairs for s in _sinks(model, writer)]
+        if with_statistics:
+            tiled = [(m, p) for m, p in models if m._content.node is not None]
+            sinks += [StatisticsSink(model, path) for model, path in tiled]
         return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
     except BaseException:
         for writer in writers:
@@ -366,5 +381,7 @@ def _set_item_tiles(model: DataModel) -> None:
 
 def save_result(computed: Array) -> SaveResult:
     """Return the result of a computed saving graph."""
-    products, seconds, remark = computed[0]
-    return SaveResult(tuple(p for p in products if p is not None), seconds, remark)
+    found, seconds, remark = computed[0]
+    products = tuple(each for each in found if isinstance(each, Product))
+    statistics: dict[str, ProductStatistics] = dict(e for e in found if isinstance(e, tuple))
+    return SaveResult(products, seconds, remark, statistics)

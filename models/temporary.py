@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LOCK = "lock"
 _RENAMED_WITHIN = 60.0  # seconds
+_SEMAPHORES = Path("/dev/shm")
 _locks: list[int] = []  # descriptors of locks that are released when this process ends
 
 
@@ -28,19 +30,45 @@ def make_process_folder(kind: str, base: Path | None = None) -> Path:
     base : Path, optional
         Parent folder; by default the system's folder for temporary files.
     """
+    folder, lock = _make_locked(kind, base)
+    _locks.append(lock)
+    return folder
+
+
+@contextmanager
+def open_process_folder(kind: str, base: Path | None = None) -> Iterator[Path]:
+    """Make such a folder for a part of this process's work, and remove it at the end of the block.
+
+    Parameters
+    ----------
+    kind, base
+        See `make_process_folder`.
+    """
+    folder, lock = _make_locked(kind, base)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _make_locked(kind: str, base: Path | None) -> tuple[Path, int]:
+    """Return a new folder, and the descriptor of its lock."""
     prefix = _prefix(kind)
     base = base or Path(tempfile.gettempdir())
     _remove_abandoned(base, prefix)
     folder = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=base))
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    _locks.append(descriptor)
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     # Other processes look for abandoned folders under the final name.
-    return folder.rename(base / folder.name.removeprefix("."))
+    return folder.rename(base / folder.name.removeprefix(".")), lock
 
 
 def remove_abandoned(kind: str, base: Path | None = None) -> None:
-    """Remove the folders of a kind left by killed processes; see `make_process_folder`."""
+    """Remove the folders of a kind left by killed processes, and semaphores named after them.
+
+    See `make_process_folder`.
+    """
     _remove_abandoned(base or Path(tempfile.gettempdir()), _prefix(kind))
 
 
@@ -58,6 +86,8 @@ def _remove_abandoned(base: Path, prefix: str) -> None:
     for folder in [*base.glob(f"{prefix}*"), *hidden]:
         with suppress(OSError):
             if folder.lstat().st_uid == os.getuid() and _is_abandoned(folder / _LOCK):
+                for semaphore in _SEMAPHORES.glob(f"sem.{folder.name}-*"):
+                    semaphore.unlink(missing_ok=True)
                 shutil.rmtree(folder)
 
 

@@ -10,10 +10,12 @@ The behaviour follows PyPI ``stpipe``, ``SystemCall``.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import string
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,12 +25,14 @@ from typing import IO, Any
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.models.model import DataModel
 from calbatch.models.saving import save
+from calbatch.models.temporary import open_process_folder
 
 log = logging.getLogger(__name__)
 
 _NUMBER = re.compile("[0-9]{0,3}")
 _OPERATORS = frozenset("();<>|&")
 _MAX_OUTPUT = 4000  # bytes of a command's output that are logged
+_SUPERVISOR = str(Path(__file__).with_name("_supervisor.py"))
 
 Piece = str | int
 """A part of a word: text, or the number of a model whose file name replaces it."""
@@ -93,9 +97,9 @@ class Command:
                 f"{name}: command {self.text!r}: no model for {{{beyond[0]}}}: the step has "
                 f"{len(models)} model(s)"
             )
-        with tempfile.TemporaryDirectory(prefix="calbatch-hook-") as folder:
+        with open_process_folder("hooks") as folder:
             # Names are independent of the exposure: no header can choose a program's arguments.
-            paths = {number: Path(folder, f"model{number}.fits") for number in numbers}
+            paths = {number: folder / f"model{number}.fits" for number in numbers}
             for number, path in paths.items():
                 save([(models[number], path)], fsync=False, scheduler="sync")
             self._run(["".join(_fill(word, paths)) for word in self.words], name)
@@ -104,9 +108,7 @@ class Command:
         log.info("%s: running %s", name, shlex.join(words))
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
-                status = subprocess.run(
-                    words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=False
-                ).returncode
+                status = _supervise(words, out, err)
             except (OSError, ValueError) as error:
                 raise StepError(
                     f"{name}: command {self.text!r} cannot be run: {error}; write Python "
@@ -123,6 +125,35 @@ class Command:
             last = "".join(f": {line}" for line in lines["standard error"][-1:])
             how = f"exited with status {status}" if status > 0 else f"killed by signal {-status}"
             raise StepError(f"{name}: command {self.text!r} {how}{last}")
+
+
+def _supervise(words: Sequence[str], out: IO[bytes], err: IO[bytes]) -> int:
+    """Run a command that ends, with all of its processes, when this process ends.
+
+    Returns its status: that with which it exited, or minus the number of the signal that ended it.
+
+    Raises
+    ------
+    OSError
+        If the command cannot be run.
+    ValueError
+        If a word contains a null character.
+    """
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as report:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", _SUPERVISOR, str(write), *words],
+                stdin=subprocess.PIPE, stdout=out, stderr=err,
+                pass_fds=[write], start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(write)
+        with process:  # closes the pipe in any case, and waits
+            kind, _, text = report.read().decode().partition(" ")
+    if kind == "status":
+        return int(text)
+    raise OSError(text or "its supervising process was killed")
 
 
 def _require_no_shell(text: str) -> None:

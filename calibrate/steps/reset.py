@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
@@ -70,12 +71,24 @@ def select_planes(ramp: RampModel, reference: DataModel) -> AnomalyPlanes:
     """Return the planes of the reference that apply to an exposure.
 
     The integrations of a segment of a longer exposure are counted from INTSTART.
+
+    Raises
+    ------
+    StepError
+        If the exposure's first integration has a negative number.
+    ReferenceFileError
+        If the reference's header has a negative number of integrations or groups.
     """
     ramp_shape: Any = ramp.shape
     shape: Any = reference.shape
     header = reference.meta.exposure
+    for keyword, number in (("NINTS", header.nints), ("NGROUPS", header.ngroups)):
+        if number is not None and number < 0:
+            raise ReferenceFileError(f"{reference.path}: {keyword} = {number} is negative")
     last = min(header.nints or shape[0], shape[0]) - 1
     start = (header_number(ramp, "meta.exposure.integration_start") or 1) - 1
+    if start < 0:
+        raise StepError(f"{ramp.path}: INTSTART must be at least 1, is {start + 1}")
     indices = [min(start + i, last) for i in range(ramp_shape[0])]
     groups = min(header.ngroups or shape[1], shape[1], ramp_shape[1])
     first = indices[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.registering import RegisteredBatch, abandon_batch
@@ -13,16 +14,26 @@ from calbatch.cluster.sites.named_sites import NamedSite
 from calbatch.cluster.sites.slurm.driver_job import cancel_job, submit_driver
 
 
-def launch(batch: RegisteredBatch) -> None:
+def launch(
+    batch: RegisteredBatch, announce: Callable[[BatchFolder], object] = lambda folder: None
+) -> None:
     """Start the driver of a batch, or abandon the batch if the driver is refused.
+
+    Parameters
+    ----------
+    batch : RegisteredBatch
+        The batch.
+    announce : callable
+        Announces the batch to the user before it is started.
 
     Raises
     ------
     RequestError, OSError
-        If the driver is refused.
+        If the driver is refused, or the batch cannot be announced.
     """
     with batch.hold_ledger() as ledger:
         try:
+            announce(batch.folder)
             start_driver(batch.folder, batch.place.named_site)
         except (RequestError, OSError) as error:
             reason = f"its driver could not be started: {error}"

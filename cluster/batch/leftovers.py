@@ -62,10 +62,11 @@ def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:
 
 
 def _clear_temporary() -> None:
-    """Remove temporary files of killed local clusters of this host."""
+    """Remove temporary files of killed local clusters, and of killed workers' commands."""
     import dask
 
     base = dask.config.get("temporary-directory", None)
+    remove_abandoned("hooks")
     remove_abandoned("sockets")
     remove_abandoned("workers", Path(base).absolute() if base else None)
 

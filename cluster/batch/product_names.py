@@ -27,6 +27,10 @@ def require_product_names(step: Step) -> None:
     for label, part in _with_parts("", step):
         if part.suffix:
             _require_file_name(f"{label}suffix", part.suffix, "it is the end of products' names")
+            if part.suffix.endswith("uncal"):
+                raise RequestError(
+                    f"{label}suffix = {part.suffix!r}: products must not be named as raw exposures"
+                )
         if part is step:
             continue
         if part.output_dir and part.output_dir != step.output_dir:

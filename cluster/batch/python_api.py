@@ -13,6 +13,7 @@ from calbatch.cluster.batch.product_names import require_product_names
 from calbatch.cluster.batch.registering import RegisteredBatch, begin_batch
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
+from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.step_configuration import configure_step
 
@@ -69,7 +70,8 @@ def build_order(arguments: BatchArguments, *, source: str = COMMAND_LINE) -> tup
     values = group_parameters(arguments.parameters)
     site_options = {name: str(value) for name, value in values.pop("site", {}).items()}
     if arguments.output_dir is not None:
-        values.setdefault("", {})["output_dir"] = str(arguments.output_dir)
+        _require_one_folder(str(arguments.output_dir), values[""].get("output_dir"))
+        values[""]["output_dir"] = str(arguments.output_dir)
     step = configure_step(
         arguments.pipeline,
         config=arguments.config,
@@ -79,6 +81,14 @@ def build_order(arguments: BatchArguments, *, source: str = COMMAND_LINE) -> tup
     )
     require_product_names(step)
     return step, Order.from_options(list_inputs(arguments.inputs), arguments, site_options)
+
+
+def _require_one_folder(output: str, parameter: object) -> None:
+    """Refuse an output folder that is empty, or another than the parameter ``output_dir`` names."""
+    if not output:
+        raise RequestError("-o (output_dir): empty; the working folder is .")
+    if parameter not in (None, output):
+        raise RequestError(f"-o {output} and output_dir = {parameter!r}: choose one folder")
 
 
 def group_parameters(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

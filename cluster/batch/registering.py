@@ -95,6 +95,11 @@ class RegisteredBatch:
             yield ledger
 
 
+def input_patterns(step: Step) -> list[str]:
+    """Return the patterns of a step's input files in a folder: exposures and associations."""
+    return [input_pattern(step), *([PATTERN] if accepts_associations(step) else [])]
+
+
 def find_inputs(step: Step, order: Order) -> list[Location]:
     """Return the input files of an order: exposures and associations.
 
@@ -103,8 +108,7 @@ def find_inputs(step: Step, order: Order) -> list[Location]:
     RequestError
         If there are none, or the products of two would have the same name.
     """
-    patterns = [input_pattern(step), *([PATTERN] if accepts_associations(step) else [])]
-    paths = find_exposures(order.inputs, *patterns, recursive=order.recursive)
+    paths = find_exposures(order.inputs, *input_patterns(step), recursive=order.recursive)
     refuse_name_clashes(paths)
     if step.output_file and len(paths) > 1:
         raise RequestError(f"output_file = {step.output_file}: {len(paths)} exposures need names")
@@ -127,7 +131,12 @@ def select_failed(graph: UnitGraph, history: HistoryQueries, output: Location) -
 
 
 def begin_batch(
-    step: Step, order: Order, notes: Mapping[str, str] | None = None, *, hold: bool = False
+    step: Step,
+    order: Order,
+    notes: Mapping[str, str] | None = None,
+    *,
+    graph: UnitGraph | None = None,
+    hold: bool = False,
 ) -> RegisteredBatch:
     """Register a new batch in the ledger of its output folder.
 
@@ -140,6 +149,8 @@ def begin_batch(
         The batch's order.
     notes : mapping, optional
         Input to the reason why it is calibrated, for the ledger.
+    graph : UnitGraph, optional
+        The units; by default those of the order's inputs.
     hold : bool
         Keep the ledger open, so that no other driver can take it before this batch is driven.
 
@@ -149,10 +160,11 @@ def begin_batch(
         If there are no inputs, names clash, or the output folder cannot be written.
     """
     output = require_writable_place(step.output_dir or ".")
-    paths = find_inputs(step, order)
+    paths = find_inputs(step, order) if graph is None else []
     placement.check_request(order.site)
     step.output_dir = str(output)
-    graph = collect_units(step, paths, output)
+    if graph is None:
+        graph = collect_units(step, paths, output)
     open_references(step, order.context)  # raises before there is a batch
     config = _config_of(step)
     folder = BatchFolder(output, make_batch_name())

@@ -13,7 +13,7 @@ from calbatch.cluster.display.progress import MemoryUse
 from calbatch.cluster.display.quantities import duration
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
-from calbatch.cluster.ledger import DamagedLedgerError
+from calbatch.cluster.ledger import LedgerError
 from calbatch.models.errors import format_count
 
 SHOWN = 20
@@ -58,10 +58,10 @@ def describe_unrecorded(outcomes: Sequence[Outcome]) -> str:
 
 
 def _add_up(result: Result) -> _Totals:
-    """Return the totals of a batch, from its ledger or, if that is damaged, from its driver."""
+    """Return the totals of a batch, from its ledger or, if that cannot be read, from its driver."""
     try:
         return _Totals(result, result.batch.total, result.each())
-    except DamagedLedgerError:
+    except LedgerError:
         if result.ending is None:
             raise
         totals = _Totals(result, result.ending.total, result.unrecorded, readable=False)

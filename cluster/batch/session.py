@@ -135,6 +135,7 @@ class _Session:
     console: Console
     debug: bool
     open_site: SiteOpener
+    has_begun: bool = False  # exposures may have been calibrated
     recorder: Recorder | None = None
     monitor: BatchMonitor | None = None  # of a batch that is shown on a page
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
@@ -150,9 +151,12 @@ class _Session:
                 state, reason = self._drive(batch, staging)
         except DamagedLedgerError as error:  # the ending still reports the completed exposures
             reason = str(error)
-        except RequestError as error:
-            state, reason = "failed", str(error)
-            raise
+        except Exception as error:
+            if isinstance(error, RequestError):
+                state, reason = "failed", str(error)
+            if not (self.has_begun and is_expected(error)):
+                raise
+            state, reason = "interrupted", str(error)
         except KeyboardInterrupt:
             self._say("stopping: unfinished exposures are abandoned")
             raise
@@ -160,8 +164,18 @@ class _Session:
             ending = self._end(batch, state, reason)
         return ending
 
+    def _explain(self, reason: str) -> str:
+        """Return why a batch that had begun could not go on, and what to do."""
+        state = self.registered.folder.state
+        if state.exists():
+            return reason
+        return (
+            f"{state} is gone: an output folder must not be moved or removed while a batch runs; "
+            "the same command calibrates what is not done"
+        )
+
     def _end(self, batch: int, state: str, reason: str) -> Ending:
-        """Record how the batch ended, and print the outcomes that could not be recorded."""
+        """Record the end of the batch, and print the outcomes that could not be recorded."""
         try:
             recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)
@@ -173,6 +187,8 @@ class _Session:
                 self._leave_manifest(state)
         except LedgerError as error:
             state, reason = "interrupted", reason or str(error)
+        if state == "interrupted":
+            reason = self._explain(reason)
         recorder = self.recorder
         lost = tuple(recorder.find_uncommitted()) if recorder else ()
         if lost:
@@ -278,7 +294,7 @@ class _Session:
 
     @contextmanager
     def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:
-        """Open the site, and show and record where it is."""
+        """Open the site, and show and record its place."""
         with ExitStack() as stack:
             site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:
@@ -289,6 +305,7 @@ class _Session:
                     site, self.registered.folder, self.monitor, self.token, display.say
                 )
                 link = stack.enter_context(page)
+            self.has_begun = True
             self.ledger.set_dashboard(batch, link)
             display.show_dashboard(link)
             yield site

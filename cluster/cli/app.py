@@ -6,6 +6,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from calbatch.cluster.cli._small_commands import SMALL_COMMANDS
 from calbatch.cluster.cli.completion import (
     PROGRAM,
     complete_batch,
+    complete_file,
     complete_folder,
     complete_pipeline,
 )
@@ -119,7 +121,7 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
     """Stop a batch: start no further exposures, and finish those that are running.
 
     Without BATCH, the one that is running in the working folder or, if that has no batches, your
-    only one that is running.
+    only running batch.
     """
     from calbatch.cluster.cli.commands import batches
 
@@ -132,8 +134,8 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined.
 
-    Without BATCH, the latest one of the working folder or, if that has no batches, your only one
-    that is unfinished.
+    Without BATCH, the latest one of the working folder or, if that has no batches, your only
+    unfinished batch.
     """
     from calbatch.cluster.cli.commands import batches
 
@@ -166,7 +168,7 @@ def recalibrate(ctx: click.Context, batch: str | None, context: str, dry_run: bo
 )
 @click.pass_context
 def watch(ctx: click.Context, /, **options: Any) -> None:
-    """Calibrate the exposures of a folder as they arrive, until interrupted."""
+    """Calibrate the exposures and associations of a folder as they arrive, until interrupted."""
     from calbatch.cluster.cli.commands import again
 
     ctx.exit(again.watch(parameters=ctx.obj, policy=retry_policy(options), **options))
@@ -201,12 +203,24 @@ def prune(ctx: click.Context, names: Sequence[str], older_than: float) -> None:
 
 
 @batch_command
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write a page for the browser: statistics, quick-looks, timings, references, failures.",
+    shell_complete=complete_file,
+)
+@click.option("--json", "form", flag_value="json", help="Print it as a JSON object, for programs.")
+@click.option("--csv", "form", flag_value="csv", help="Print a line of numbers for each exposure.")
 @click.option("--timings", is_flag=True, help="Show the CPU seconds of each step.")
-def report(ctx: click.Context, batch: str | None, timings: bool) -> None:
-    """Show the summary of a batch, as `calbatch run` does at its end."""
-    from calbatch.cluster.cli.commands import batches
+def report(ctx: click.Context, batch: str | None, **options: Any) -> None:
+    """Show the summary of a batch, or write a report of it.
 
-    ctx.exit(batches.report(batch, timings=timings))
+    With -o FILE, --json and --csv write to that file.
+    """
+    from calbatch.cluster.cli.commands import report_batch
+
+    ctx.exit(report_batch.main(batch, **options))
 
 
 @cli.command()
@@ -291,7 +305,7 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
-        click.echo("calbatch: interrupted; the same command continues", err=True)
+        _say("calbatch: interrupted; the same command continues")
         sys.exit(130)
     except click.ClickException as error:
         _show(error)
@@ -301,7 +315,7 @@ def main() -> None:
 
         if "--debug" in sys.argv or not is_expected(error):
             raise
-        click.echo(escape_lines(f"calbatch: {error}"), err=True)
+        _say(escape_lines(f"calbatch: {error}"))
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -312,4 +326,10 @@ def _show(error: click.ClickException) -> None:
 
     text = io.StringIO()
     error.show(file=text)
-    click.echo(escape_lines(text.getvalue()), err=True, nl=False)
+    _say(escape_lines(text.getvalue()).rstrip("\n"))
+
+
+def _say(text: str) -> None:
+    """Print a message, if it can be printed: the exit status is the answer for programs."""
+    with suppress(OSError):
+        click.echo(text, err=True)

@@ -198,6 +198,10 @@ def _click_option(
 def retry_policy(options: dict[str, Any]) -> RetryPolicy:
     """Remove the options of the retry policy from a command's options, and return the policy."""
     from calbatch.cluster.batch.options import POLICY_OPTIONS
+    from calbatch.cluster.errors import RequestError
     from calbatch.cluster.exposure.policy import RetryPolicy
 
-    return RetryPolicy(**{name: options.pop(name) for name in POLICY_OPTIONS})
+    try:
+        return RetryPolicy(**{name: options.pop(name) for name in POLICY_OPTIONS})
+    except ValueError as error:
+        raise RequestError(f"--{error}") from error

@@ -69,7 +69,7 @@ class Recorder:
     say : callable
         Shows a line to the user.
     dependencies : Dependencies, optional
-        The units that wait for others, which are told of each final outcome.
+        The units that wait for others; it receives each final outcome.
     on_state : callable, optional
         Called with the number and the new state of an exposure.
 
@@ -159,7 +159,7 @@ class Recorder:
         self._set_state(number, "running", attempts=attempt.serial, started=time.time())
 
     def _record_attempt(self, attempt: Attempt, outcome: Outcome, log: str, result: str) -> None:
-        """Record how an attempt ended."""
+        """Record the end of an attempt."""
         text = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
         worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
         self.ledger.add_attempt(
@@ -228,13 +228,24 @@ class Recorder:
         )  # fmt: skip
         rows = [ProductRow(p.path, p.size, p.mtime_ns, p.digest) for p in outcome.written]
         self.ledger.set_products(self.batch, number, rows)
+        self._record_statistics(outcome)
         self._count_outcome(outcome)
-        failure = describe_blocking_failure(planned.path, quarantined=quarantined)
+        unit = self._dependencies.find_unit(number)  # its path may be that of an association
+        failure = describe_blocking_failure(
+            unit.path if unit else planned.path, quarantined=quarantined
+        )
         products = [row.path for row in rows]
         self._release(
             number,
             UnitResult(values.get("identity", ""), products, failure if outcome.failed else ""),
         )
+
+    def _record_statistics(self, outcome: Outcome) -> None:
+        """Record the statistics of an exposure's products, which nothing else needs."""
+        for product in outcome.written:
+            found = outcome.statistics.get(product.path)
+            if found is not None:
+                self.ledger.add_statistics(product.digest, found)
 
     def record_earlier_failures(self) -> None:
         """Record the units that cannot begin because of failures under an earlier driver."""

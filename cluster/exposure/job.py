@@ -35,7 +35,7 @@ from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.model import DataModel
 from calbatch.models.saving import SaveResult, build_saving_graph, save_result
 from calbatch.models.storage.files import content_digest, read_stamp
-from calbatch.models.storage.location import Location
+from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.threads import ThreadPool
@@ -156,6 +156,7 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     if job.product:
         step.output_file = job.product
     step.members = open_members(job)
+    step.staging = job.staging if isinstance(job.staging, Path) else None
     step.run_lazily(datamodels.open(job.path))
     results = step.products()
     if job.inputs:
@@ -166,13 +167,20 @@ def build_products(job: Job) -> list[tuple[Any, Location]]:
     pairs = [
         (m, p) for (_, m), p in zip(results, products.product_paths(step, results), strict=True)
     ]
-    inputs = {each.resolve() for each in (job.path, *(i.path for i in job.inputs))}
-    for _, path in pairs:
-        if path.resolve() in inputs:
-            raise StepError(
-                f"{path}: the product would overwrite the input; choose another output folder"
-            )
+    _require_no_overwriting(job, [path for _, path in pairs])
     return pairs
+
+
+def _require_no_overwriting(job: Job, paths: Sequence[Location]) -> None:
+    """Refuse products that would replace the files from which they are made."""
+    inputs = {each.resolve() for each in (job.path, *(i.path for i in job.inputs))}
+    named = {location(path).resolve() for path in products.list_named_files(job.step)}
+    for path in paths:
+        for kind, files in {"input": inputs, "reference": named - inputs}.items():
+            if path.resolve() in files:
+                raise StepError(
+                    f"{path}: the product would overwrite the {kind}; choose another output folder"
+                )
 
 
 def _record_association(model: DataModel, association: AssociationKeywords) -> None:
@@ -227,7 +235,7 @@ def prepare_job(job: Job) -> tuple[Any, list[Any]]:
         pairs = build_products(job)
         return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
-            before_naming=partial(content_digest, stamp),
+            before_naming=partial(content_digest, stamp), with_statistics=True,
         )  # fmt: skip
 
 
@@ -297,5 +305,6 @@ def success(
         warnings=tuple(dict.fromkeys(remarks)),
         stages=written.seconds,
         peaks=tuple(peaks),
+        statistics=written.statistics,
         **clock.times(),
     )

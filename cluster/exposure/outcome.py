@@ -32,6 +32,7 @@ from calbatch.models.errors import (
     format_count,
 )
 from calbatch.models.fits.writer import Product
+from calbatch.models.statistics.product_statistics import ProductStatistics
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
 
@@ -93,7 +94,9 @@ class Outcome:
     kept : bool
         True if its products already existed and were kept.
     cache_requests, cache_hits : int
-        Number of pieces of references that were asked of the process's cache, and that it had.
+        Numbers of requests for parts of references to the process's cache, and of hits.
+    statistics : mapping
+        Statistics of the files written, by path.
     """
 
     number: int
@@ -112,6 +115,7 @@ class Outcome:
     kept: bool = False
     cache_requests: int = 0
     cache_hits: int = 0
+    statistics: Mapping[str, ProductStatistics] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         if self.failed:

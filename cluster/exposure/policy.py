@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -109,6 +110,20 @@ class RetryPolicy:
     fail_fast: bool = False
     patience: float = 600.0
     silence: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits that make no sense.
+
+        Raises
+        ------
+        ValueError
+            If a time or number is negative or not a number, or the time for an exposure is zero.
+        """
+        for name, value in vars(self).items():
+            least = 0 if name != "deadline" else math.ulp(0.0)
+            if value is not None and not value >= least:
+                words = "positive" if least else "zero or more"
+                raise ValueError(f"{name} = {value}: must be {words}")
 
     def decide(self, kind: FailureKind, history: FailureHistory, *, alone: bool) -> RetryDecision:
         """Add a failure to an exposure's history and return the next action.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 from rich import console as rich_console
 from rich.segment import Segment
@@ -19,13 +20,24 @@ class Console(rich_console.Console):
     """A console on which text cannot move the cursor, change colours or ring the bell.
 
     rich removes some control characters from text, but not ESC, which starts escape sequences.
-    In a file or pipe, nothing is cut or wrapped to a width.
+    In a file or pipe, nothing is cut or wrapped to a width. Messages, which go to standard error,
+    are lost if they cannot be written, for instance to a full disk; output raises OSError.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         if options.get("width") is None and not (self.is_terminal or self.is_jupyter):
             self.width = UNLIMITED
+
+    @property
+    def file(self) -> IO[str]:
+        """The stream that is written to."""
+        found = super().file
+        return _Messages(found) if self.stderr else found  # type: ignore[return-value]
+
+    @file.setter
+    def file(self, new: IO[str]) -> None:
+        self._file = new
 
     def render(
         self,
@@ -45,3 +57,35 @@ class Console(rich_console.Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())
         os.close(nowhere)
+
+
+class _Messages:
+    """A stream of messages, whose loss stops nothing."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or lose it."""
+        with _ignore_unwritable():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write the buffered text, if possible."""
+        with _ignore_unwritable():
+            self._stream.flush()
+
+
+@contextmanager
+def _ignore_unwritable() -> Iterator[None]:
+    """Ignore errors in writing, except that a reader has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass

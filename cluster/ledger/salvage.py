@@ -26,7 +26,10 @@ _RowType = (
     | type[MemberRow]
 )  # fmt: skip
 
-TABLES = ("batches", "bodies", "exposures", "attempts", "products", "events", "members")
+TABLES = (
+    *("batches", "bodies", "exposures", "attempts", "products", "events", "members"),
+    "statistics",
+)
 """Tables to copy. The others are caches, which are filled again when needed."""
 
 _ROWS: Mapping[str, _RowType] = {

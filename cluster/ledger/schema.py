@@ -130,7 +130,16 @@ CREATE TABLE members (
 CREATE INDEX members_by_number ON members (batch, number);
 """
 
-MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS)
+_STATISTICS = """
+CREATE TABLE statistics (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL,
+    quick_look BLOB
+);
+"""
+
+MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS, _STATISTICS)
 """Scripts that migrate a ledger from version i to i + 1. Never change an existing one."""
 
 

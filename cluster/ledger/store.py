@@ -33,6 +33,7 @@ from calbatch.cluster.ledger.sqlite_errors import (
     make_error,
     require_contents,
 )
+from calbatch.cluster.ledger.statistics_rows import REMOVE_UNUSED, StatisticsRows
 from calbatch.cluster.ledger.unit_queries import UnitQueries, insert_units
 
 NAME = "ledger.sqlite"
@@ -51,7 +52,7 @@ LOCK_PATIENCE = 1.0
 _Change = tuple[str, tuple[Any, ...]]
 
 
-class Ledger(HistoryQueries, UnitQueries):
+class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
     """The ledger of an output folder, opened for writing by its only driver.
 
     Parameters
@@ -136,7 +137,7 @@ class Ledger(HistoryQueries, UnitQueries):
         self.close()
 
     def close(self) -> None:
-        """Commit what can be committed, and release the lock."""
+        """Commit pending changes if possible, and release the lock."""
         with suppress(LedgerError):
             self.commit()
         self._connection.close()
@@ -384,6 +385,7 @@ class Ledger(HistoryQueries, UnitQueries):
         for table in ("exposures", "events", "members"):
             self._change(f"DELETE FROM {table} WHERE batch = ?", batch)
         self._change("DELETE FROM batches WHERE id = ?", batch)
+        self._change(REMOVE_UNUSED)
         self.commit()
 
     # -- queries ------------------------------------------------------------------------------

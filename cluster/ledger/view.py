@@ -21,6 +21,7 @@ from calbatch.cluster.ledger.records import (
 )
 from calbatch.cluster.ledger.schema import MIGRATIONS, LedgerError, version_of
 from calbatch.cluster.ledger.sqlite_errors import decoding, make_error, require_contents
+from calbatch.cluster.ledger.statistics_rows import StatisticsRows
 from calbatch.cluster.ledger.store import NAME
 from calbatch.cluster.ledger.unit_queries import UnitQueries
 from calbatch.models.private import NotPrivateError, check_private_folder
@@ -31,7 +32,7 @@ PATIENCE = 10.0
 """Seconds to wait for a commit."""
 
 
-class View(HistoryQueries, UnitQueries):
+class View(HistoryQueries, UnitQueries, StatisticsRows):
     """A ledger, opened for reading.
 
     Parameters

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.unit import Member, Unit
-from calbatch.models.storage.location import Location
+from calbatch.cluster.exposure.unit import SCIENCE, Member, Unit
+from calbatch.models.storage.location import Location, location
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -23,6 +23,19 @@ class DraftUnit:
     def makers(self) -> Iterator[DraftUnit]:
         """Yield the units that it waits for."""
         return (member.maker for member in self.members if member.maker is not None)
+
+    def lineage(self) -> Iterator[DraftUnit]:
+        """Yield the unit, the maker of its main input, and so on to the one that takes a file."""
+        unit: DraftUnit | None = self
+        while unit is not None:
+            yield unit
+            unit = next((m.maker for m in unit.members if m.role == SCIENCE), None)
+
+    def find_main_file(self) -> Location:
+        """Return the file from which its main input is made: itself, if it is that of a unit."""
+        *_, first = self.lineage()
+        main = (member.path for member in first.members if member.role == SCIENCE)
+        return next(map(location, main), first.path)
 
 
 class DraftMember(NamedTuple):
@@ -56,6 +69,14 @@ class UnitGraph:
         for unit in self.units:  # makers come first
             depths[unit.number] = 1 + max((depths.get(m, 1) for m in unit.makers), default=0)
         return max(depths.values(), default=min(len(self.paths), 1))
+
+    def find_dependents(self, numbers: Iterable[int]) -> set[int]:
+        """Return the numbers of some units, and of all units that wait for them."""
+        found = set(numbers)
+        for unit in self.units:  # makers come first
+            if not found.isdisjoint(unit.makers):
+                found.add(unit.number)
+        return found
 
     def select(self, numbers: Iterable[int]) -> UnitGraph:
         """Return some of the units, and all that these wait for, with new numbers."""

@@ -105,10 +105,11 @@ class DaskSite:
         self._watch = WorkerWatch(client)
 
     def room(self) -> int:
-        """Return how many exposures to keep in flight."""
+        """Return the number of exposures to keep in flight."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
-            with suppress(TimeoutError):  # `find_silent` reports a scheduler that does not answer
+            # `find_silent` reports a scheduler that does not answer, `collect` one that is lost
+            with suppress(OSError):
                 ask = self.client.scheduler.ncores
                 threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
                 self._room = WINDOW_PER_THREAD * max(threads, 1)
@@ -149,7 +150,7 @@ class DaskSite:
         self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
     def _is_connected(self) -> bool:
-        """Return whether this is still the connection to the scheduler of the start.
+        """Return whether the client still has its first connection to the scheduler.
 
         A client connects again by itself, but the tasks that it had submitted are lost.
         """

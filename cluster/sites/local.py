@@ -108,7 +108,7 @@ class _Server:
         with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
             context = get_mp_context()  # sets dask's own preload, once; it is replaced below
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
-        _use_own_temporary_folder()
+        _use_own_names()
         with fork_server_here() if is_fork_safe() else nullcontext():
             forkserver.ensure_running()
         self.pid = self._running()
@@ -122,14 +122,15 @@ class _Server:
 _server = _Server()
 
 
-def _use_own_temporary_folder() -> None:
-    """Put the sockets of multiprocessing in a folder that can be cleaned up after a kill.
+def _use_own_names() -> None:
+    """Set names of multiprocessing's sockets and semaphores that allow removing them after a kill.
 
-    By default it creates a folder ``pymp-…``, whose owner cannot be determined.
+    By default, these are a folder ``pymp-…`` and semaphores ``mp-…``, without a trace of the owner.
     """
     config: dict[str, Any] = getattr(current_process(), "_config", {})
     if config.get("tempdir") is None:
-        config["tempdir"] = str(make_process_folder("sockets"))
+        folder = make_process_folder("sockets")
+        config["tempdir"], config["semprefix"] = str(folder), f"/{folder.name}"
         # as multiprocessing does for its own folder
         Finalize(None, shutil.rmtree, (config["tempdir"], True), exitpriority=-100)
 

@@ -95,7 +95,7 @@ def _read_content(path: str | os.PathLike[str]) -> bytes:
 
 
 def find_tree_end(content: bytes, start: int = 0) -> int:
-    """Return where the end mark of the tree begins; -1 if there is none."""
+    """Return the position of the tree's end mark; -1 if there is none."""
     match = _END.search(content, start)
     return match.start() if match else -1
 

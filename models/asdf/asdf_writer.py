@@ -52,7 +52,7 @@ def write_asdf(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
 
 def replace_file(target: Path, content: bytes) -> None:
     """Write a file atomically, replacing an existing one."""
-    # The name is unpredictable, so that nobody can place a link there.
+    # The name is unpredictable, so that no other user can place a link there.
     part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         part.write_bytes(content)

@@ -94,7 +94,7 @@ REFERENCES: dict[str, tuple[type[ReferenceFileModel], ...]] = {
     "wavemap": (references.WaveMapModel,),
     "wfssbkg": (references.WfssBkgModel,),
 }  # fmt: skip
-"""Model classes by CRDS reference type; of several, the contents of the file choose one."""
+"""Model classes by CRDS reference type; the contents of a file decide between several."""
 
 
 def choose_reference_class(
@@ -123,7 +123,7 @@ def choose_reference_class(
     instrument, named = map(layout.hdus[0].keywords.bare_text, ("INSTRUME", "DATAMODL"))
     own = [cls for cls in classes if not instrument or cls.instrument in (None, instrument)]
     fitting = [cls for cls in own if _has_contents(layout, cls)]
-    # With the only class, or that of any instrument, opening the file states what is missing.
+    # With the only class, or that of any instrument, opening the file reports the missing parts.
     fallback = own[0] if own and (len(own) == 1 or own[0].instrument is None) else None
     return max(
         fitting, key=lambda cls: (cls.__name__ == named, _count_columns(cls)), default=fallback

@@ -79,15 +79,16 @@ class Schema:
         Format of the files: ``fits``, or ``asdf`` or ``json``, which hold a tree.
     parts : dict of PartSpec
         What a tree holds beside the metadata, by name, in the schema's order.
-    files : tuple of (SchemaSource, int)
-        The schema's files, each with its modification time.
+    files : mapping of SchemaSource to int
+        The schema's files with their modification times, the main file first.
+    main_file : SchemaSource
+        The file that was named; the others are referred to.
     """
 
-    def __init__(
-        self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...], name: str = ""
-    ) -> None:
+    def __init__(self, tree: SchemaNode, files: Mapping[SchemaSource, int], name: str = "") -> None:
         self.files = files
-        self.name = name or files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
+        self.main_file = next(iter(files))
+        self.name = name or self.main_file.name.removesuffix(".yaml").removesuffix(".schema")
         self.is_of_item = bool(name)
         self.fields: dict[str, FieldSpec] = {}
         self.keywords: dict[str, KeywordSpec] = {}
@@ -149,7 +150,7 @@ class Schema:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # Models are often sent to workers, which have calbatch's own schemas already.
-        if self.files[0][0].folder == builtin_folder():
+        if self.main_file.folder == builtin_folder():
             return _load_part, (self.name,)
         return super().__reduce_ex__(protocol)
 
@@ -160,8 +161,8 @@ class Schema:
 
     @property
     def source(self) -> str:
-        """The schema's main file."""
-        return str(self.files[0][0])
+        """The schema's main file, as text."""
+        return str(self.main_file)
 
     def lookup(self, path: str) -> KeywordSpec | FieldSpec | None:
         """Return the specification of a dotted path, or None if the schema does not have it."""
@@ -241,10 +242,12 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     """
     source = locate(os.fspath(name_or_path))
     entry = _loaded.get(source)
-    if entry is not None and all(file.modification_time() == time for file, time in entry.files):
+    if entry is not None and all(
+        file.modification_time() == time for file, time in entry.files.items()
+    ):
         return entry
     tree, files = read_tree(source)
-    schema = Schema(tree, tuple((file, file.modification_time()) for file in files))
+    schema = Schema(tree, {file: file.modification_time() for file in files})
     _loaded[source] = schema
     return schema
 

@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -34,6 +34,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (),
 }
 _SHOWN_VALUES = 20  # a longer enumeration is shortened to the values closest to the given one
+_SHOWN_NAMES = 5
 
 
 def is_enabled(name: str, *, default: bool) -> bool:
@@ -85,7 +86,7 @@ _NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F
 
 
 def misfit_reason(spec: KeywordSpec, value: Any) -> str | None:
-    """Return why the value of a card does not fit its specification; None if it does."""
+    """Return the reason why a card's value does not fit its specification; None if it does."""
     fault = _fault(spec, value)
     if fault is None:
         return None
@@ -257,6 +258,38 @@ def _unknown(schema: Schema, path: str, where: str) -> str:
         f"{start}{parent} has no {name!r} in schema {schema.name!r}{hint} Use a header "
         "card instead, model.set_card(keyword, value), or add the name to a schema of your own"
     )
+
+
+def require_part(schema: Schema, part: str, where: str) -> None:
+    """Raise an error if a schema has no HDU, branch or value of a name.
+
+    Raises
+    ------
+    ValidationError
+        With the nearest valid name.
+    """
+    if part.upper() in schema.by_hdu or schema.has_branch(part) or part in schema.keywords:
+        return
+    names = [*schema.by_hdu, *schema.branches, *schema.keywords]
+    near = difflib.get_close_matches(part, names, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValidationError(f"{where}: schema {schema.name!r} has no {part!r}{hint}")
+
+
+def warn_of_unknown_names(schema: Schema, paths: Iterable[str], where: str) -> None:
+    """Warn once about metadata that are left out because no schema names them.
+
+    Raises
+    ------
+    ValidationError
+        Instead of the warning, under ``STRICT_VALIDATION``.
+    """
+    unknown = [path for path in paths if path not in schema.keywords]
+    if unknown:
+        names = ", ".join(unknown[:_SHOWN_NAMES])
+        more = f" and {len(unknown) - _SHOWN_NAMES} more" if len(unknown) > _SHOWN_NAMES else ""
+        reason = f"schema {schema.name!r} does not name {names}{more}: left out"
+        warn_or_raise(ValidationError(f"{where}: {reason}"))
 
 
 def validate_tree(schema: Schema, data: Mapping[str, Any], where: str = "") -> dict[str, Any]:

@@ -14,7 +14,10 @@ BeforeNaming = Callable[[], str] | None
 
 
 class Sink(Protocol):
-    """Collects the tiles of one node into a product."""
+    """Collects the tiles of one node into a product, or into something else about them."""
+
+    label: str
+    """Name under which the time that it takes is counted."""
 
     @property
     def node(self) -> PlanNode:
@@ -51,10 +54,10 @@ class GraphResult(NamedTuple):
 class WriteTile:
     """Operation that writes a tile to a sink and passes the tile on."""
 
-    label, radius = "write", 0
+    radius = 0
 
     def __init__(self, index: int, sink: Sink) -> None:
-        self.index, self.write = index, sink.write
+        self.index, self.write, self.label = index, sink.write, sink.label
 
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
         """Return the tile with the sink's receipt."""

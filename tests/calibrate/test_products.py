@@ -8,7 +8,7 @@ from astropy.io import fits
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipeline import Pipeline
-from calbatch.calibrate.products import product_paths, save
+from calbatch.calibrate.products import product_paths, publish_file, save
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels
 from calbatch.models.storage.location import Url
@@ -52,6 +52,31 @@ def test_products_can_go_to_a_store(model):
 def test_products_are_named_for_the_output_file(model, source):
     assert paths(model, "rate", output_file="mine_uncal.fits") == [source.parent / "mine_rate.fits"]
     assert paths(model, "rate", output_file="elsewhere/mine") == [source.parent / "mine_rate.fits"]
+
+
+def test_a_file_of_an_abandoned_attempt_is_not_published(tmp_path):
+    pipeline = type("One", (Pipeline,), {"step_defs": {"jump": Step}})()
+    pipeline.staging = tmp_path / "staging"
+    pipeline.staging.mkdir()
+    final = tmp_path / "out" / "a.asdf"
+
+    def write(path):
+        assert path.parent == pipeline.staging
+        path.write_text("new")
+
+    publish_file(pipeline.jump, final, write)
+    assert final.read_text() == "new"
+
+    def write_and_be_abandoned(path):
+        path.write_text("newer")
+        path.unlink()
+        pipeline.staging.rmdir()
+
+    for late in (write_and_be_abandoned, write):
+        with pytest.raises(FileNotFoundError):
+            publish_file(pipeline.jump, final, late)
+    assert final.read_text() == "new"
+    assert list(final.parent.iterdir()) == [final]
 
 
 def test_two_products_of_one_name_are_an_error(model):

@@ -11,6 +11,7 @@ from support.batches import (
     calbatch,
     checksums,
     copy_changed,
+    leave_staging_folder,
     products_in,
     quiet_console,
     small_set,
@@ -215,8 +216,10 @@ def test_only_exposures_that_another_context_changes_are_recalibrated(
     assert dry.status == 0, dry.err
     assert "0 of 3 exposures" in dry.err
     _new_context(cache, "superbias")
+    stale = leave_staging_folder(first.output_dir)
     completed = calbatch("recalibrate", first.name, "--context", "jwst_0003.pmap")
     assert completed.status == 0, completed.err
+    assert not stale.exists()
     assert "3 of 3 exposures with other references" in completed.err
     assert "jwst_nircam_superbias_0001.fits ->" in completed.err
     assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}

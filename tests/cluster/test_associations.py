@@ -9,7 +9,7 @@ from astropy.io import fits
 from support.batches import DATE, calbatch, checksums
 from support.toys import registered_toys, write_association
 
-from calbatch.cluster.ledger import View
+from calbatch.cluster.ledger import Ledger, View
 
 HOW = ("--scheduler", "sync", "--date", DATE, "--no-fsync")
 
@@ -94,7 +94,36 @@ def test_another_context_with_the_same_references_changes_no_unit(raw):
     assert "0 of 6 exposures with other references in jwst_0001.pmap" in shown.err
 
 
-def test_a_changed_background_repeats_what_used_it(raw):
+def test_another_reference_of_a_background_repeats_what_used_it(raw):
+    assert run(raw, "--force", chain="biased,toy2,toy3").status == 0
+    (raw / "d_uncal.fits").write_text("arrived later, and is not in the batch")
+    state = raw.parent / "out" / ".calbatch"
+    with View(state) as view:
+        (batch,) = view.batches()
+        row = next(r for r in view.exposures(batch.id) if r.path.endswith("c_uncal.fits"))
+        references = view.references(row.id)
+    with Ledger(state) as ledger:  # as if c had been calibrated with an older one
+        [_, digest] = references["superbias"]
+        ledger.add_body("other", references | {"superbias": ["/old/superbias_0.fits", digest]})
+        ledger.update_exposure(batch.id, row.number, refs="other", identity="older")
+    done = calbatch("recalibrate", batch.name, "--context", batch.context)
+    assert done.status == 0, done.err
+    assert "c_uncal.fits: superbias superbias_0.fits -> " in done.err
+    assert "1 of 6 exposures with other references" in done.err
+    redone, kept = [("Biased", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")], states(raw)
+    assert {key for key, state in kept.items() if state == "done"} == {*redone}
+    assert {key for key, state in kept.items() if state == "kept"} == {
+        ("Biased", "a_uncal.fits"), ("Biased", "b_uncal.fits"), ("Toy2", "b_rate.fits"),
+    }  # fmt: skip
+
+
+def test_all_units_are_repeated_on_request(raw):
+    assert run(raw).status == 0
+    assert run(raw, "--force").status == 0
+    assert states(raw) == dict.fromkeys(UNITS, "done")
+
+
+def test_a_changed_background_repeats_its_products(raw):
     assert run(raw).status == 0
     background = raw / "c_uncal.fits"
     with fits.open(background, mode="update") as hdus:
@@ -104,7 +133,7 @@ def test_a_changed_background_repeats_what_used_it(raw):
     assert redone == {("Toy1", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")}
 
 
-def test_a_failure_blocks_what_needs_it_until_it_is_repaired(raw):
+def test_a_failure_blocks_dependent_units_until_it_is_repaired(raw):
     background = raw / "c_uncal.fits"
     good = background.read_bytes()
     background.write_bytes(good[:5000])
@@ -121,6 +150,14 @@ def test_a_failure_blocks_what_needs_it_until_it_is_repaired(raw):
     shutil.rmtree(raw.parent / "out")
     assert run(raw).status == 0
     assert checksums(raw.parent / "out") == whole
+
+
+def test_a_product_that_fails_is_named_by_its_association(raw):
+    write_association(raw / "one_asn.json", ("p", [("science", "c_rate.fits")]))
+    done = run(raw, "--scale.post_hooks=support.toys.fail_unless_repaired")
+    assert done.status == 1
+    assert "two_asn.json: not begun: one_asn.json failed" in done.out + done.err
+    assert states(raw)["Toy2", "p"] == "failed"
 
 
 def test_resuming_repeats_the_units_that_depend_on_a_repair(raw):

@@ -5,7 +5,7 @@ from support.batches import DATE, products_in
 from support.html_text import read_html
 from support.waiting import GENEROUS
 
-pytestmark = pytest.mark.ci
+pytestmark = [pytest.mark.ci, pytest.mark.services]
 
 HOW = "scheduler='sync', date={date!r}, fsync=False"
 

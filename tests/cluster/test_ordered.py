@@ -36,10 +36,14 @@ def pixels(folder, name, suffix):
     return fits.getdata(folder / f"{name}_{suffix}.fits", "SCI").astype(float)
 
 
-def redone(raw):
+def names_of_redone(raw):
     with View(raw.parent / "out" / ".calbatch") as view:
         rows = view.exposures(view.batches()[-1].id, "done")
-        return sorted(row.path.rpartition("/")[2][0] for row in rows)
+        return sorted(row.path.rpartition("/")[2] for row in rows)
+
+
+def redone(raw):
+    return [name[0] for name in names_of_redone(raw)]
 
 
 def keep_only(raw, names):
@@ -161,6 +165,27 @@ def test_a_chain_that_associations_cut_hands_on_states_in_its_first_part(raw):
         (d + 2 * e - e).mean(axis=(0, 1)),
         rtol=1e-5,  # float32 sums and means
     )
+
+
+def test_a_later_stage_takes_products_in_the_order_of_their_exposures(raw):
+    members = ("science", "c_rate.fits"), ("background", "e_rate.fits")
+    write_association(raw / "one_asn.json", ("p", members))
+    done = run(raw, pipeline="toy1,toy2,trail")
+    assert done.status == 0, done.err
+    out = raw.parent / "out"
+    total = 0.0
+    for name in ("b", "p", "a"):  # c is the science exposure of p
+        total = pixels(out, name, "cal") + 2 * total
+        np.testing.assert_allclose(
+            pixels(out, name, "trail"),
+            total,
+            rtol=1e-6,  # float32 sums
+        )
+    np.testing.assert_array_equal(pixels(out, "d", "trail"), pixels(out, "d", "cal"))
+    with fits.open(raw / "e_uncal.fits", mode="update") as hdus:
+        hdus["SCI"].data[..., 3:9] += 1
+    assert run(raw, pipeline="toy1,toy2,trail").status == 0
+    assert names_of_redone(raw) == ["a_cal.fits", "e_uncal.fits", "one_asn.json", "p_cal.fits"]
 
 
 def test_associations_have_no_order(raw):

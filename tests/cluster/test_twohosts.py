@@ -126,6 +126,10 @@ def test_exposures_wait_for_a_disconnected_host(hosts):
     client = hosts.client(*exposures)
     assert ask(client)["site"].startswith(f"the scheduler at tls://{ADDRESS} with ")
     eventually(lambda: ask(client, "workers")["workers"] == [NODE])
+    page = ask(client, "page")
+    assert page["said"] == []
+    assert [worker["tasks"] for worker in page["workers"]] == [0]
+    assert page["batches"][0]["private"]["failures"]
     hosts.net.cut()
     assert ask(client, "submit 3") == {"submitted": 3}  # and assigned to the worker
     assert read_notes(hosts.folder, "begun") == []

@@ -3,6 +3,7 @@
 import io
 import random
 import resource
+import shutil
 import subprocess
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from rich.console import Console
 from support.batches import DATE, calbatch, products_in, quiet_console
 
+from calbatch.calibrate.parameters import Text
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.arguments import BatchArguments
 from calbatch.cluster.batch.python_api import build_order
@@ -231,3 +233,30 @@ def test_a_damaged_ledger_is_listed_and_never_pruned(simulated, tmp_path, monkey
     assert calbatch("prune", folder.name).status == 2
     assert folder.name in calbatch("list").out
     assert f"calbatch rebuild {out}" in calbatch("status", out).err
+
+
+class Removing(Step):
+    """A step that takes the output folder away."""
+
+    how = Text("remove")
+
+    def process(self, exposure):
+        out = Path(self.output_dir)
+        if self.how == "remove":
+            shutil.rmtree(state_of(out), ignore_errors=True)
+        elif out.exists():
+            out.rename(out.with_name("moved"))
+        return RampModel(exposure)
+
+
+@pytest.mark.parametrize("how", ["remove", "move"])
+def test_a_folder_that_is_taken_away_interrupts_the_batch(simulated, tmp_path, how):
+    out, console = tmp_path / "out", quiet_console()
+    arguments = BatchArguments(
+        Removing, simulated.exposures, out, parameters={"how": how},
+        policy=RetryPolicy(retries=0, patience=0.3), **HOW,
+    )  # fmt: skip
+    result = drive(begin_batch(*build_order(arguments), hold=True), console)
+    assert (result.state, result.exit_status) == ("interrupted", 130)
+    assert f"{state_of(out)} is gone" in result.reason
+    assert f"{state_of(out)} is gone" in summary_of(result)

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from support.batches import DATE, calbatch, products_in
+from support.batches import DATE, calbatch, leave_staging_folder, products_in
 
 from calbatch.cluster.cli.commands import again
 from calbatch.cluster.driver.control import StopRequest, request_stop
@@ -41,10 +41,12 @@ def test_exposures_that_arrive_during_another_batch_are_calibrated_after_it(
             raise
 
     monkeypatch.setattr(again, "begin_batch", begun)
+    stale = leave_staging_folder(out)
     completed = calbatch("watch", "superbias", folder, "-o", out, *HOW)
     assert completed.status == 0, completed.err
     assert completed.err.count("waiting: ") == 1
     assert len(refused) == 2
+    assert not stale.exists()
     assert len(products_in(out)) == 1
 
 

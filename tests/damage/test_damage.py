@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 
 import pytest
-from support.damage_subjects import make_world
+from support.damage_subjects import OF_MIRI, make_miri_world, make_world
 from support.damaged import CLASSES, NONE_OF
 
 SAMPLE = 60
@@ -26,6 +26,12 @@ ONLY = os.environ.get("CALBATCH_DAMAGE_ONLY", "")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     with make_world(tmp_path_factory.mktemp("damage")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def miri(tmp_path_factory):
+    with make_miri_world(tmp_path_factory.mktemp("miri")) as made:
         yield made
 
 
@@ -60,11 +66,20 @@ def test_a_sample_of_damage(world):
     assert outcomes(world, numbered(world, SAMPLE)) == []
 
 
+@pytest.mark.ci
+@pytest.mark.timeout(1200)
+def test_a_sample_of_damage_to_references_of_miri(miri):
+    assert miri.subjects.keys() == {*OF_MIRI, "ipc"}
+    assert outcomes(miri, numbered(miri, SAMPLE // 2)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_thousands_of_damages(world):
-    cases = numbered(world, LONG, START)
+@pytest.mark.parametrize("made", ["world", "miri"])
+def test_thousands_of_damages(made, request):
+    world = request.getfixturevalue(made)
+    cases = numbered(world, LONG if made == "world" else LONG // 10, START)
     if ONLY:
         name, _, number = ONLY.rpartition(":")
-        cases = [(name, int(number))]
+        cases = [(name, int(number))] if name in world.subjects else []
     assert outcomes(world, cases) == []

@@ -177,8 +177,24 @@ class TestUpdate:
     def test_plain_mappings_are_accepted_and_validated(self):
         model = datamodels.ImageModel()
         with pytest.warns(ValidationWarning, match="'WFC3'"):
-            model.update({"meta": {"telescope": "JWST", "instrument": {"name": "WFC3"}, "own": 1}})
+            model.update({"meta": {"telescope": "JWST", "instrument": {"name": "WFC3"}}})
         assert model.to_flat_dict() == {"meta.telescope": "JWST"}
+
+    @pytest.mark.parametrize(
+        ("metadata", "names"),
+        [
+            ({"meta": {"instrument": {"detectr": "NRCA1"}}}, "meta.instrument.detectr"),
+            ({"meta": {"instrument": "NIRCAM"}}, "meta.instrument"),
+            ({"telescope": "JWST"}, "telescope"),
+            ({"meta": dict.fromkeys("abcdefg", 1)}, "meta.a, .*, meta.e and 2 more"),
+        ],
+    )
+    def test_names_that_no_schema_has_are_reported(self, metadata, names):
+        model = datamodels.ImageModel()
+        with pytest.warns(ValidationWarning, match=f"'image' does not name {names}: left out"):
+            model.update({**metadata, "meta": {"telescope": "JWST", **metadata.get("meta", {})}})
+        assert model.to_flat_dict() == {"meta.telescope": "JWST"}
+        model.update(metadata, only="meta.telescope")
 
 
 class TestCounts:

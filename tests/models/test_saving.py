@@ -36,6 +36,27 @@ def test_a_required_array_must_be_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        *((datamodels.ImageModel((8, 6)), name) for name in ("err", "dq", "var_flat")),
+        (datamodels.CubeModel((2, 8, 6)), "var_rnoise"),
+        *((datamodels.RampModel((2, 3, 8, 6)), name) for name in ("pixeldq", "groupdq")),
+        *((datamodels.RampModel((2, 3, 8, 6)), name) for name in ("zeroframe", "refout")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_an_array_of_another_shape_than_the_one_it_describes_is_not_saved(tmp_path, model, name):
+    """The file could not be opened, or would be opened without the array."""
+    found = (1,) * (model.schema.fields[name].ndim or len(model.shape))
+    setattr(model, name, np.ones(found, "u1"))
+    with pytest.raises(ValidationError) as caught:
+        model.save(tmp_path / "s.fits")
+    start = f"{tmp_path}/s.fits: {name} has the shape {found}, and data has {model.shape}; "
+    assert str(caught.value).startswith(start)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_models_of_one_plan_are_saved_together(tmp_path):
     first = image()
     second = first.copy()

@@ -3,10 +3,16 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
-from calbatch.models.temporary import is_process_folder, make_process_folder, remove_abandoned
+from calbatch.models.temporary import (
+    is_process_folder,
+    make_process_folder,
+    open_process_folder,
+    remove_abandoned,
+)
 
 KILLED = """
 import os, signal, sys
@@ -30,6 +36,15 @@ def abandoned(tmp_path):
 def test_the_folder_of_a_killed_process_is_removed(abandoned, tmp_path):
     own = make_process_folder("work", tmp_path)
     assert list(tmp_path.iterdir()) == [own]
+
+
+def test_a_folder_for_a_part_of_the_work_is_removed_after_it(tmp_path):
+    with suppress(KeyError), open_process_folder("work", tmp_path) as folder:
+        remove_abandoned("work", tmp_path)
+        assert list(tmp_path.iterdir()) == [folder]
+        (folder / "a").touch()
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_such_a_folder_is_recognized(tmp_path):

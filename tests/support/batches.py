@@ -49,6 +49,14 @@ def quiet_console() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
+def leave_staging_folder(output: Path) -> Path:
+    """Make a staging folder as a killed driver leaves it, with a file that its worker holds."""
+    folder = output / STATE / "staging" / "0123" / "0-1"
+    folder.mkdir(parents=True)
+    (folder / "a.fits").write_bytes(b"stale")
+    return folder
+
+
 def unfinished_products(output: Path) -> list[Path]:
     """Return the products that workers are writing, not other files that get their names later."""
     return list(output.glob(".calbatch/staging/*/*/.*.part"))

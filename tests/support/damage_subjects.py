@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 from stpipe._config import StepConfig
 
@@ -27,6 +28,7 @@ from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, CrdsError
 from calbatch.crds_client.rules.mapping import mapping_checksum
+from calbatch.models import datamodels
 from support import damage
 from support.batches import DATE, calbatch, quiet_console
 from support.crds_server import HEADER, CrdsServer, make_cache
@@ -50,7 +52,7 @@ def pixels(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def read_through_batch(world: World, pipeline: str, path: Path) -> str:
+def read_through_batch(world: World, pipeline: str | Path, path: Path) -> str:
     """Plan and calibrate an exposure as a batch does."""
     output = world.output()
     try:
@@ -167,8 +169,52 @@ def make_world(folder: Path) -> Iterator[World]:
     whole = StepConfig("jwst.pipeline.Detector1Pipeline", "d1", {"save_results": True}, [jump])
     add_parameters(crds, "pars-jumpstep", {readpatt: jump})
     add_parameters(crds, "pars-detector1pipeline", {readpatt: whole})
+    with (
+        _reading_from(crds, exposure.set.context, folder),
+        CrdsServer(make_cache(folder / "served", 3, 500)) as server,
+    ):
+        world = World(folder)
+        world.add(_inputs(world, uncal))
+        world.add(_of_cache(world, crds, uncal))
+        world.add(_of_batch(world, uncal))
+        world.add(_answers(world, server))
+        yield world
+
+
+OF_MIRI = ("reset", "rscd", "emicorr")
+"""Types of references that the other world lacks, because its exposure is of NIRISS."""
+
+
+@contextmanager
+def make_miri_world(folder: Path) -> Iterator[World]:
+    """Create a world of the references that only MIRI has, and of an IPC kernel, and yield it."""
+    exposure = small_exposure("MIRIMAGE", shape=(24, 32), nints=2, ngroups=7)
+    crds = copy_cache(exposure, folder / "crds")
+    uncal = Path(shutil.copy(exposure.path, folder / exposure.path.name))
+    world = World(folder)
+    world.add(
+        Subject(kind, path, damage.FITS if path.suffix == ".fits" else damage.ASDF,
+                lambda: read_through_batch(world, "detector1", uncal))
+        for kind in OF_MIRI
+        for path in (crds / "references").rglob(f"*_{kind}_*")
+    )  # fmt: skip
+    kernel = np.full((3, 3), 0.01, "f4")
+    kernel[1, 1] = 0.92
+    model = datamodels.IPCModel(kernel)
+    model.meta.reftype, model.meta.instrument.name = "IPC", "MIRI"
+    path = model.save(folder / "ipc.fits", fsync=False)
+    config = folder / "ipc.cfg"
+    config.write_text(f"name = ipc\noverride_ipc = {path}\n")
+    world.add([Subject("ipc", path, damage.FITS, lambda: read_through_batch(world, config, uncal))])
+    with _reading_from(crds, exposure.set.context, folder):
+        yield world
+
+
+@contextmanager
+def _reading_from(crds: Path, context: str, folder: Path) -> Iterator[None]:
+    """Make batches use a cache only, and decode references in a folder."""
     environment = {
-        "CRDS_PATH": str(crds), "CRDS_CONTEXT": exposure.set.context, "CRDS_MODE": "local",
+        "CRDS_PATH": str(crds), "CRDS_CONTEXT": context, "CRDS_MODE": "local",
         "CRDS_CLIENT_RETRY_COUNT": "1", "CRDS_CLIENT_RETRY_DELAY_SECONDS": "0",
         "CALBATCH_DECODED_DIR": str(folder / "decoded"),
     }  # fmt: skip
@@ -177,14 +223,7 @@ def make_world(folder: Path) -> Iterator[World]:
     os.environ.pop("CRDS_SERVER_URL", None)
     (folder / "decoded").mkdir()
     try:
-        with CrdsServer(make_cache(folder / "served", 3, 500)) as server:
-            world = World(folder)
-            for subject in [
-                *_inputs(world, uncal), *_of_cache(world, crds, uncal),
-                *_of_batch(world, uncal), *_answers(world, server),
-            ]:  # fmt: skip
-                world.subjects[subject.name] = subject
-            yield world
+        yield
     finally:
         os.environ.clear()
         os.environ.update(saved)

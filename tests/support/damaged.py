@@ -7,7 +7,7 @@ import re
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,10 @@ class World:
     subjects: dict[str, Subject] = field(default_factory=dict)
     usual: dict[str, tuple[str, float]] = field(default_factory=dict)
     _count: int = 0
+
+    def add(self, subjects: Iterable[Subject]) -> None:
+        """Add subjects."""
+        self.subjects.update({subject.name: subject for subject in subjects})
 
     def output(self) -> Path:
         """Return a new output folder."""

@@ -32,7 +32,7 @@ SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 TOGETHER = {
     f"test_{name}.py": "repository"
     for name in ("repository", "equations", "imports", "pages", "suite")
-} | {f"cluster/batch/test_{name}.py": "drivers" for name in ("handle", "leftovers")}
+} | {f"cluster/batch/test_{name}.py": "drivers" for name in ("handle", "leftovers", "page_reports")}
 """Files that form groups: their tests parse the same modules, or fork drivers from one process."""
 
 BATCHES_ON_SLURM = "cluster/test_on_slurm.py"

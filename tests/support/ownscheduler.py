@@ -2,27 +2,37 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
 
 import psutil
 
+from support.onehost import free_ports
+
 
 class Running:
-    """Processes of a scheduler and its workers, which are restarted when they end."""
+    """Processes of a scheduler and its workers, which are restarted when they end.
 
-    def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        here = ("--host", "127.0.0.1", "--no-dashboard")
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder for their files.
+    has_dashboard : bool
+        Let the scheduler have a dashboard.
+    """
+
+    def __init__(self, folder, *, has_dashboard=False):
+        self.port, dashboard = free_ports(2)
+        at = ("--dashboard-address", f"127.0.0.1:{dashboard}")
+        here, none = ("--host", "127.0.0.1"), ("--no-dashboard",)
         worker = ("worker", self.address, "--nthreads", "1", "--local-directory", str(folder))
         self.commands = {
-            "scheduler": ("scheduler", "--port", str(self.port), *here),
-            **{f"worker {n}": (*worker, *here) for n in range(2)},
-        }
+            "scheduler": (
+                "scheduler", "--port", str(self.port), *here, *(at if has_dashboard else none)
+            ),
+            **{f"worker {n}": (*worker, *here, *none) for n in range(2)},
+        }  # fmt: skip
         self.log, self.processes = folder / "dask.log", {}
         self.keep()
 

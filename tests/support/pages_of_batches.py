@@ -25,6 +25,12 @@ def read_data(base, token=""):
         return json.loads(answer.read())
 
 
+def read_batch(link, name):
+    """Return the page's data on a batch, as a browser that opened the link sees them, or None."""
+    base, _, token = link.partition("/calbatch#")
+    return next((b for b in read_data(base, token)["batches"] if b["batch"] == name), None)
+
+
 def hostile_monitor(total=3):
     """Return the monitor of a batch whose first exposure has failed, with markup in all texts."""
     monitor = BatchMonitor(

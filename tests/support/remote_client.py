@@ -9,7 +9,9 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.job import calibrate
+from calbatch.cluster.sites.page.reporter import report_batch
 from calbatch.cluster.sites.remote import open_scheduler
+from support.pages_of_batches import hostile_monitor, read_data
 from support.placed import eventually, jobs, run_slowly
 
 
@@ -26,6 +28,12 @@ def main(address: str, folder: Path, exposures: list[Path]) -> None:
         for line in sys.stdin:
             if line == "workers\n":
                 report(workers=sorted(w["host"] for w in _workers(client)))
+            elif line == "page\n":
+                port = client.scheduler_info()["services"]["dashboard"]
+                said = []
+                how = {"token": "token", "say": said.append, "describe": dict}
+                with report_batch(client, hostile_monitor(), **how):
+                    report(said=said, **read_data(f"http://127.0.0.1:{port}", "token"))
             elif line.startswith("submit"):
                 count = int(line.split()[1])
                 sleeps = [client.submit(run_slowly, n, 0.5, str(folder)) for n in range(count)]

@@ -7,6 +7,7 @@ from calbatch.calibrate import registry
 from calbatch.calibrate.parameters import Float
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.datamodels import CubeModel, ImageModel, RampModel
 from support.batches import copy_changed
 
@@ -18,7 +19,9 @@ toy3 = support.toys:Toy3
 ordered = support.toys:Ordered
 twice = support.toys:Twice
 lost = support.toys:Lost
+biased = support.toys:Biased
 gathered = support.toys:Gathered
+trail = support.toys:Trail
 rating = support.toys:Rating
 """
 
@@ -39,6 +42,17 @@ class Toy1(Pipeline):
             {"rate": ImageModel, "rateints": CubeModel}, average, ("rate.data", "rateints.data")
         )
         return made["rate"], made["rateints"]
+
+
+class Biased(Pipeline):
+    """Average the groups of a ramp, after subtracting a reference."""
+
+    suffixes = ("rate", "rateints")
+    step_defs = {"superbias": SuperBiasStep}
+
+    def process(self, exposure):
+        """Return the averages."""
+        return Toy1.process(self, self.superbias(exposure))
 
 
 class Scale(Step):
@@ -163,6 +177,33 @@ class Gathered(Ordered):
     """Take associations of exposures, in order."""
 
     roles = ("science",)
+
+
+class Fade(Accumulate):
+    """Add twice the image that the exposure before handed on, and hand on the result."""
+
+    hands_on = ("fade",)
+
+    def process(self, exposure):
+        """Return the sum."""
+        result = ImageModel(exposure)
+        before = self.received_state("fade")
+        if before is not None:
+            result.data = result.data + 2 * before.data
+        self.add_product("fade", result.copy())
+        return result
+
+
+class Trail(Pipeline):
+    """Accumulate images in order of their times."""
+
+    takes = ("cal",)
+    suffixes = ("trail",)
+    step_defs = {"fade": Fade}
+
+    def process(self, exposure):
+        """Return the sum."""
+        return self.fade(exposure)
 
 
 class Rating(Pipeline):

@@ -5,13 +5,14 @@ Source: jwst 3.0.0 ``emicorr`` step.
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Choice, Float, InputFile, Integer, Items
-from calbatch.calibrate.products import folder_of
+from calbatch.calibrate.products import folder_of, publish_file
 from calbatch.calibrate.step import SkipStep, Step, StepError
 from calbatch.calibrate.steps._miri import as_miri_ramp
 from calbatch.calibrate.steps.emicorr.clocks import (
@@ -33,6 +34,7 @@ from calbatch.calibrate.steps.emicorr.sequential import (
     measure_interference,
 )
 from calbatch.calibrate.steps.emicorr.waves import (
+    FREQUENCIES,
     Interference,
     ReadoutKind,
     Wave,
@@ -79,7 +81,8 @@ class EmiCorrStep(Step):
         True, help="scale the reference's waves to the measured amplitude (sequential only)"
     )
     onthefly_corr_freq = Items(
-        Float(1.0, low=1.0e-3, unit="Hz"), help="frequencies to correct without a reference"
+        Float(1.0, low=FREQUENCIES[0], high=FREQUENCIES[1], unit="Hz"),
+        help="frequencies to correct without a reference",
     )
     use_n_cycles = Integer(
         3, none=True, low=1, help="number of periods to measure; None for all (sequential only)"
@@ -176,12 +179,13 @@ class EmiCorrStep(Step):
             ramp = correct_sequentially(ramp, setting, measured)
         if saved:
             found = [Wave(frequency, each.means) for frequency, each in saved.items()]
-            kind = ReadoutKind.of(ramp)
-            write_waves(self._waves_file(ramp), kind, Interference(sampling.clocks, found))
+            measured_waves = Interference(sampling.clocks, found)
+            write = partial(write_waves, kind=ReadoutKind.of(ramp), measured=measured_waves)
+            publish_file(self, self._waves_file(ramp), write)
         return ramp
 
     def _waves_file(self, ramp: RampModel) -> Path:
-        """Return the path of the file of measured waves, after creating its folder."""
+        """Return the path of the file of measured waves."""
         folder = folder_of(self.root, ramp)
         if not isinstance(folder, Path):
             raise StepError(
@@ -189,7 +193,6 @@ class EmiCorrStep(Step):
                 f"go to {folder}; set it to False"
             )
         source = self.root.output_file or (ramp.path.name if ramp.path else str(ramp.meta.filename))
-        folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{product_name(Path(source).name, WAVES).removesuffix('.fits')}.asdf"
 
 

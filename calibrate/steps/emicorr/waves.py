@@ -24,6 +24,11 @@ Float64 = npt.NDArray[np.float64]
 MIN_SAMPLES = 2
 """Minimum number of samples in a wave: with the repeated ones at its ends, a cubic needs four."""
 
+LONGEST = 1.0e9
+"""Upper bound of a clock, in samples of 10 microseconds: hours for one row or frame."""
+FREQUENCIES = 1.0e-3, 1.0e6
+"""Lowest and highest frequency in Hz. Beyond them, phases lose all their digits."""
+
 
 @dataclass(frozen=True)
 class Wave:
@@ -91,7 +96,7 @@ def read_interference(path: str, kind: ReadoutKind) -> Interference:
         tree = read_arrays(path)
         case, names = _find_case(tree, kind)
         waves = tuple(_read_wave(path, tree, str(name)) for name in names)
-        clocks = Clocks(*(_number(path, case, name) for name in ("rowclocks", "frameclocks")))
+        clocks = Clocks(*(_clock(path, case, name) for name in ("rowclocks", "frameclocks")))
     except FileError as error:
         raise ReferenceFileError(str(error)) from error
     return Interference(clocks, waves)
@@ -162,6 +167,13 @@ def _number(path: str, entry: Mapping[str, Any], name: str) -> float:
     return value
 
 
+def _clock(path: str, entry: Mapping[str, Any], name: str) -> float:
+    value = _number(path, entry, name)
+    if not 0 < value <= LONGEST:  # phases would be NaN, and kernels use them as indices
+        raise FileError(path, f"its {name} is {value!r:.60}, not between 0 and {LONGEST:g} samples")
+    return value
+
+
 def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
     entry = _branch(tree, "frequencies", name)
     if not entry:
@@ -171,11 +183,13 @@ def _read_wave(path: str, tree: Mapping[str, Any], name: str) -> Wave:
         samples = read_numbers(entry.get("phase_amplitudes"))
     if samples.dtype.kind not in "iuf":
         raise FileError(path, f"the phase_amplitudes of {name} are not an array of real numbers")
-    if not 0 < frequency < np.inf or samples.ndim != 1 or samples.size < MIN_SAMPLES:
+    lowest, highest = FREQUENCIES
+    if not lowest <= frequency <= highest or samples.ndim != 1 or samples.size < MIN_SAMPLES:
         raise FileError(
             path,
-            f"the frequency {name} has {frequency} Hz and amplitudes of the shape {samples.shape}; "
-            f"it must be positive, and there must be {MIN_SAMPLES} amplitudes or more",
+            f"the frequency {name:.60} has {frequency!r:.60} Hz and amplitudes of the shape "
+            f"{samples.shape}; it must be between {lowest:g} and {highest:g} Hz, and there must be "
+            f"{MIN_SAMPLES} amplitudes or more",
         )
     return Wave(frequency, samples.astype(np.float64))
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError
+from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS
 from calbatch.models.asdf.asdf_blocks import read_arrays, read_numbers
 from calbatch.models.errors import FileError
 from calbatch.models.storage.stamps import Stamp
@@ -65,7 +66,8 @@ def read_coefficients(path: str, stamp: Stamp, detector: str) -> tuple[Array, Ar
     Raises
     ------
     ReferenceFileError
-        If the file cannot be read, or its coefficients are not two arrays of equal shape.
+        If the file cannot be read, or its coefficients are not two arrays of equal shape for four
+        amplifiers.
     """
     try:
         tree = read_arrays(path)
@@ -78,8 +80,8 @@ def read_coefficients(path: str, stamp: Stamp, detector: str) -> tuple[Array, Ar
     gamma, zeta = (_as_complex(table[name]) for name in ("gamma", "zeta"))
     if gamma is None or zeta is None or gamma.shape != zeta.shape:
         raise ReferenceFileError(
-            f"{path}: gamma and zeta of {detector} must be two arrays of the same (amplifiers, "
-            "frequencies), with at least two frequencies"
+            f"{path}: gamma and zeta of {detector} must be two arrays of the same shape, "
+            f"({AMPLIFIERS} amplifiers, frequencies), with at least two frequencies"
         )
     return gamma, zeta
 
@@ -90,7 +92,9 @@ def _as_complex(values: Any) -> Array | None:
         array = read_numbers(values).astype(np.complex128)
     except (TypeError, ValueError):
         return None
-    return array if array.ndim == 2 and array.shape[1] > 1 else None
+    if array.ndim != 2 or array.shape[0] != AMPLIFIERS or array.shape[1] < 2:
+        return None
+    return array
 
 
 def make_kernels(gamma: Array, zeta: Array, gaussmooth: float, halfwidth: int) -> SideKernels:

@@ -19,7 +19,7 @@ from calbatch.calibrate.steps.refpix.transform import (
     make_hermitian,
     order_frequencies,
 )
-from calbatch.models.errors import FileError
+from calbatch.models.errors import FileError, explain_errors
 from calbatch.models.fits.layout import Hdu, read_layout
 from calbatch.models.fits.tables import read_table
 from calbatch.models.storage.stamps import Stamp
@@ -93,30 +93,44 @@ def read_weights(path: str, stamp: Stamp) -> ReferenceWeights:
     Raises
     ------
     ReferenceFileError
-        If the file has changed, or lacks a column.
+        If the file has changed, lacks a column, or has values that are of another kind.
     """
     require_weights(path)
-    table = _columns(path, _weights_hdu(path), COLUMNS)
+    hdu = _weights_hdu(path)
+    try:
+        with explain_errors(path, "its tables of IRS2 cannot be read"):
+            return _read_weights(path, hdu)
+    except FileError as error:
+        raise ReferenceFileError(str(error)) from error
+
+
+def _read_weights(path: str, weights: Hdu) -> ReferenceWeights:
+    table = _columns(path, weights, COLUMNS)
     alpha, beta = (
         np.stack([_as_filter(table[f"{name}_{n}"]) for n in range(AMPLIFIERS)])
         for name in ("alpha", "beta")
     )
     hdu = read_layout(path).find("DQ")
     listed = {} if hdu is None else _columns(path, hdu, LIST_COLUMNS)
-    bad = zip(*(map(int, listed[name]) for name in LIST_COLUMNS), strict=True) if listed else ()
+    columns = (map(int, listed[name]) for name in LIST_COLUMNS) if listed else ()
+    bad = tuple(zip(*columns, strict=True))
+    for number, (output, odd_even, _) in enumerate(bad, 1):
+        if not 0 <= output <= AMPLIFIERS or odd_even not in (1, 2):
+            raise FileError(
+                path,
+                f"row {number} of DQ has output {output} and odd_even {odd_even}; outputs are 0 to "
+                f"{AMPLIFIERS}, and odd_even is 1 or 2",
+            )
     # The files' alpha weights the reference output, beta the interleaved pixels.
-    return ReferenceWeights(output=alpha, interleaved=beta, bad=tuple(bad))
+    return ReferenceWeights(output=alpha, interleaved=beta, bad=bad)
 
 
 def _columns(path: str, hdu: Hdu, names: tuple[str, ...]) -> dict[str, Array]:
-    try:
-        table = read_table(hdu)
-    except FileError as error:
-        raise ReferenceFileError(str(error)) from error
+    table = read_table(hdu)
     found = {name.lower(): table[name] for name in table.dtype.names or ()}
     missing = [name for name in names if name not in found]
     if missing:
-        raise ReferenceFileError(f"{path}: {hdu.label} lacks the columns {', '.join(missing)}")
+        raise FileError(path, f"{hdu.label} lacks the columns {', '.join(missing)}")
     return found
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.arguments import BatchArguments
+from calbatch.cluster.batch.arrivals import Arrivals, UnitSelection
 from calbatch.cluster.batch.liveness import EXIT_STATUS
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.reconfiguring import reconfigure
-from calbatch.cluster.batch.registering import begin_batch, load_dependencies
-from calbatch.cluster.batch.report import print_summary
+from calbatch.cluster.batch.registering import begin_batch, input_patterns, load_dependencies
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
+from calbatch.cluster.cli.commands._endings import conclude
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
@@ -27,19 +27,14 @@ from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.records import OPEN
 from calbatch.cluster.ledger.sqlite_errors import decoding
-from calbatch.cluster.planning.associations import PATTERN
-from calbatch.cluster.planning.inputs import files_in, natural_key
+from calbatch.cluster.planning.inputs import require_writable_place
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner, open_references
-from calbatch.cluster.planning.step_configuration import input_pattern
-from calbatch.cluster.planning.unit_collection import (
-    accepts_associations,
-    require_single_exposures,
-)
+from calbatch.cluster.planning.unit_collection import require_any_order
+from calbatch.cluster.planning.unit_graph import UnitGraph
 from calbatch.cluster.sites import placement
-from calbatch.models import datamodels
-from calbatch.models.errors import ModelError, format_count
-from calbatch.models.storage.location import Location, location
+from calbatch.models.errors import format_count
+from calbatch.models.storage.location import location
 
 EVERY = 2.0
 """Seconds between scans of a folder."""
@@ -54,28 +49,31 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
         row = view.batch(folder.name)
         step = reconfigure(folder, row)
         with decoding(view.path):
-            order = replace(Order.from_json(row.request), context=context)
-        changed = dict(_find_changes(view, row.id, step, order))
+            order = Order.from_json(row.request)
+        rerun = replace(order.rerun, force=False, only_failed=False)
+        order = replace(order, context=context, rerun=rerun)
+        changes = list(_find_changes(view, row.id, step, order))
         has_members = view.has_members(row.id)
-    for path, reason in changed.items():
+        graph = _load_graph(view, row.id) if has_members else None
+    notes = {path: reason for _, path, reason in changes}
+    for path, reason in notes.items():
         console.print(escape_text(f"{path}: {reason}"))
     exposures = format_count(row.total, "exposure")
-    console.print(f"{len(changed)} of {exposures} with other references in {context}")
-    if dry_run or not changed:
+    console.print(f"{len(changes)} of {exposures} with other references in {context}")
+    if dry_run or not changes:
         return 0
-    if not has_members:  # otherwise, all inputs are named again, and unchanged units are kept
-        order = replace(order, inputs=tuple(map(str, changed)))
-    notes = {str(path): reason for path, reason in changed.items()}
-    registered = begin_batch(step, order, notes, hold=True)
-    result = drive(registered, console)
-    print_summary(result, Console())
-    return result.exit_status
+    if not has_members:  # otherwise, what they wait for is an input, too
+        order = replace(order, inputs=tuple(notes))
+    if graph is not None:
+        graph = graph.select(graph.find_dependents(number for number, _, _ in changes))
+    registered = begin_batch(step, order, notes, graph=graph, hold=True)
+    return conclude(drive(registered, console))
 
 
 def _find_changes(
     view: View, batch: int, step: Step, order: Order
-) -> Iterator[tuple[Location, str]]:
-    """Yield the exposures whose references change, each with a description of the change."""
+) -> Iterator[tuple[int, str, str]]:
+    """Yield number and path of the exposures whose references change, and what has changed."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
     planner = Planner(
         step,
@@ -87,9 +85,18 @@ def _find_changes(
     inputs = [(number, location(row.path)) for number, row in rows.items()]
     for block in planner.plan_blocks(inputs):
         for planned in block:
-            change = _difference(view.references(rows[planned.number].id), planned)
+            row = rows[planned.number]
+            change = _difference(view.references(row.id), planned)
             if change:
-                yield planned.path, change
+                yield row.number, row.path, change
+
+
+def _load_graph(view: View, batch: int) -> UnitGraph | None:
+    """Return the units of a batch; None if damage to the ledger has cost it some of them."""
+    paths = {row.number: location(row.path) for row in view.exposures(batch)}
+    if list(paths) != list(range(len(paths))):
+        return None
+    return UnitGraph(paths=list(paths.values()), units=list(view.units(batch)))
 
 
 def _difference(before: Mapping[str, Sequence[str]], planned: PlannedExposure) -> str:
@@ -113,131 +120,82 @@ def watch(
     **options: Any,
 ) -> int:
     """Calibrate the exposures of a folder as they arrive, until interrupted or idle."""
-    if not Path(folder).expanduser().is_dir():
-        raise RequestError(f"there is no folder {folder}")
-    console = Console(stderr=True)
+    place, console = _require_folder(folder), Console(stderr=True)
     step, order = build_order(BatchArguments(pipeline, [folder], **options))
-    _require_watchable(step)
-    place, pattern = Path(folder).expanduser().absolute(), input_pattern(step)
-    arrivals = _Arrivals(place, pattern, settle, recursive=order.recursive)
-    report_associations = _AssociationReport(console, pipeline, step, place)
-    status, last, waiting, reported = 0, time.monotonic(), list[Path](), ""
+    _require_watchable(step, order)
+    say = partial(_print_line, console)
+    arrivals = Arrivals(place, input_patterns(step), settle, recursive=order.recursive)
+    output = require_writable_place(step.output_dir or ".")
+    selection = UnitSelection(step, output, arrivals, say)
+    status, last, is_behind, reported = EXIT_STATUS["done"], time.monotonic(), False, ""
     with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
         while idle is None or time.monotonic() - last < idle:
-            waiting += arrivals.whole()
-            report_associations(recursive=order.recursive)
-            if not waiting:
+            started, units = time.monotonic(), selection.select()
+            is_behind = units is not None
+            if units is None:
+                last = max(last, arrivals.arriving)  # a file that still grows is not idleness
                 time.sleep(min(EVERY, settle))
                 continue
-            started = time.monotonic()
+            request = replace(order, inputs=units.inputs)
             try:
-                inputs = tuple(map(str, waiting))
-                batch = begin_batch(step, replace(order, inputs=inputs), hold=True)
+                batch = begin_batch(step, request, graph=units.graph, hold=True)
                 result = drive(batch, console, open_site=site.open)
             except HeldLedgerError as error:  # another batch is running, such as a `resume`
                 if str(error) != reported:
                     reported = str(error)
-                    text = escape_text(f"waiting: {error}")
-                    console.print(text, markup=False, highlight=False)
+                    say(f"waiting: {error}")
                 time.sleep(EVERY)
             else:
-                ended, last_inputs, reported = time.monotonic(), waiting, ""
-                waiting = _list_unfinished(result)
-                if waiting:
+                ended, reported = time.monotonic(), ""
+                unfinished = _list_unfinished(result)
+                selection.finish(units, unfinished)
+                is_behind = bool(unfinished)
+                if is_behind:
                     time.sleep(EVERY)
                 else:
                     status = max(status, result.exit_status)  # failed is worse than done
-                if waiting == last_inputs:  # attempts without progress do not count as idle
+                if unfinished >= units.due:  # attempts without progress do not count as idle
                     last += ended - started
                     continue
             last = time.monotonic()
-    return max(status, EXIT_STATUS["interrupted"]) if waiting else status
+    return max(status, _status_of(selection, is_behind=is_behind))
 
 
-def _require_watchable(step: Step) -> None:
-    """Refuse a step that cannot calibrate exposures as they arrive."""
+def _require_folder(folder: str) -> Path:
+    place = Path(folder).expanduser().absolute()
+    if not place.is_dir():
+        raise RequestError(f"there is no folder {folder}")
+    return place
+
+
+def _status_of(selection: UnitSelection, *, is_behind: bool) -> int:
+    """Return the exit status for files that have not been calibrated when watching ends."""
+    if is_behind or selection.waiting:
+        return EXIT_STATUS["interrupted"]
+    return EXIT_STATUS["failed" if selection.refused else "done"]
+
+
+def _print_line(console: Console, text: str) -> None:
+    console.print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _require_watchable(step: Step, order: Order) -> None:
+    """Refuse an order, or a step, that cannot calibrate exposures as they arrive."""
+    if order.rerun.only_failed:
+        raise RequestError(
+            "--only-failed: exposures that arrive have not failed yet: use `calbatch run` with it"
+        )
     if step.output_file:
         raise RequestError(
             f"output_file = {step.output_file}: every exposure needs a name of its own; suffix "
             "changes how products' names end"
         )
-    require_single_exposures(step)
+    require_any_order(step)
 
 
-def _list_unfinished(result: Result) -> list[Path]:
-    """Return the exposures that an interrupted batch has not finished; none if it was cancelled."""
+def _list_unfinished(result: Result) -> Set[int]:
+    """Return the units that an interrupted batch has not finished; none if it was cancelled."""
     if result.state != "interrupted":
-        return []
+        return set()
     with View(result.folder.state) as view:
-        paths = [Path(row.path) for row in view.exposures(result.batch.id, *OPEN)]
-    return [path for path in paths if path.exists()]
-
-
-class _AssociationReport:
-    """Names the associations in a watched folder, each once: they are not calibrated."""
-
-    def __init__(self, console: Console, pipeline: str, step: Step, folder: Path) -> None:
-        self.console, self.step, self.folder = console, step, folder
-        where = ["-o", step.output_dir] if step.output_dir else []
-        self._command = shlex.join(["calbatch", "run", pipeline, str(folder), *where])
-        self._named: set[Path] = set()
-
-    def __call__(self, *, recursive: bool) -> None:
-        """Print those that are new, if the pipeline takes associations at all."""
-        found: set[Path] = set()
-        if accepts_associations(self.step):
-            with suppress(OSError):  # the folder may be temporarily unavailable
-                found.update(files_in(self.folder, PATTERN, recursive=recursive))
-        for path in sorted(found - self._named, key=natural_key):
-            text = (
-                f"{path}: watch does not calibrate associations: when all members are there, use "
-                f"{self._command}{' --recursive' if recursive else ''}"
-            )
-            self.console.print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
-        self._named |= found
-
-
-class _Arrivals:
-    """Detects files that have arrived completely in a folder.
-
-    A file is complete if it can be opened and has not changed for ``settle`` seconds. A file that
-    stays damaged is returned after ten times as long, and then fails.
-    """
-
-    def __init__(
-        self, folder: Path, pattern: str, settle: float, *, recursive: bool = False
-    ) -> None:
-        self.folder, self.pattern, self.settle = folder, pattern, settle
-        self.recursive = recursive
-        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
-        self._given: dict[Path, tuple[int, int]] = {}
-
-    def whole(self) -> list[Path]:
-        """Return the files that have become complete since the last call, in natural order."""
-        now, complete = time.monotonic(), []
-        candidates: list[Path] = []
-        with suppress(OSError):  # the folder may be temporarily unavailable
-            candidates += files_in(self.folder, self.pattern, recursive=self.recursive)
-        for path in sorted(candidates, key=natural_key):
-            try:
-                status = path.stat()
-            except OSError:  # already removed
-                continue
-            stamp = status.st_size, status.st_mtime_ns
-            if self._given.get(path) == stamp:
-                continue
-            before, since = self._seen.get(path, (None, now))
-            if before != stamp:
-                self._seen[path] = stamp, now
-            elif now - since >= self.settle and (_opens(path) or now - since >= 10 * self.settle):
-                self._given[path] = stamp
-                complete.append(path)
-        return complete
-
-
-def _opens(path: Path) -> bool:
-    try:
-        with datamodels.open(path):
-            return True
-    except (ModelError, OSError):
-        return False
+        return {row.number for row in view.exposures(result.batch.id, *OPEN)}

@@ -1,4 +1,4 @@
-"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`, `report`: whole batches."""
+"""`calbatch submit`, `resume`, `cancel`, `list`, `prune`: whole batches."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     from calbatch.cluster.batch.python_api import register
 
     batch = register(BatchArguments(pipeline, inputs, **options))
-    launch(batch)
-    _print_submitted(batch.folder)
+    launch(batch, announce=_print_name)
+    _print_advice(batch.folder)
     return 0
 
 
-def _print_submitted(folder: BatchFolder) -> None:
-    """Print the name of a batch that continues in the background and, for people, what to type."""
-    print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+def _print_name(folder: BatchFolder) -> None:
+    print(folder.name, flush=True)  # noqa: T201 - alone on standard output, for scripts
+
+
+def _print_advice(folder: BatchFolder) -> None:
+    """Print the next commands to type while a batch continues in the background."""
     text = (
         "it continues in the background, and you can log out; next:\n"
         f"  calbatch status {folder.name} --watch  # until it has ended\n"
@@ -92,11 +95,11 @@ def _drive(folder: BatchFolder) -> int:
     from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
 
-    console = Console()
+    console = Console(stderr=True)  # a log that cannot be written stops no batch
     try:
         registered = resume_batch(folder, hold=True)
     except RequestError as error:
-        if not isinstance(error, LedgerError):  # nobody reads the output of this process
+        if not isinstance(error, LedgerError):  # the output of this process has no reader
             _note(folder, "failed", str(error))
         raise
     result = drive_batch(registered, console)
@@ -122,8 +125,8 @@ def _note(folder: BatchFolder, state: str, reason: str) -> None:
 def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined."""
     from calbatch.cluster.batch.registering import resume_batch
-    from calbatch.cluster.batch.report import print_summary
     from calbatch.cluster.batch.session import drive as drive_batch
+    from calbatch.cluster.cli.commands._endings import conclude
 
     folder = find_to_resume(batch)
     console = Console(stderr=True)
@@ -136,12 +139,10 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
     if detach:
         from calbatch.cluster.batch.launching import launch
 
-        launch(registered)
-        _print_submitted(folder)
+        launch(registered, announce=_print_name)
+        _print_advice(folder)
         return 0
-    result = drive_batch(registered, console, debug=debug)
-    print_summary(result, Console())
-    return result.exit_status
+    return conclude(drive_batch(registered, console, debug=debug))
 
 
 def cancel(batch: str | None, *, now: bool) -> int:
@@ -157,7 +158,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
 
 
 def _print_choice(folder: BatchFolder) -> None:
-    """Print which batch a command without a name is about to change."""
+    """Print the batch that a command without a name is about to change."""
     text = f"batch {folder.name}, with products in {folder.output}"
     Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -186,7 +187,7 @@ def show(*, as_json: bool = False) -> int:
 
 
 def _describe_batches() -> Iterator[dict[str, str | int | None]]:
-    """Yield a user's batches; of those in a damaged ledger, only the names are known."""
+    """Yield a user's batches; for those in a damaged ledger, only the names."""
     for folder in find_registered():
         output = str(folder.output)
         try:
@@ -250,14 +251,3 @@ def _forget(folder: BatchFolder, row: BatchRow) -> None:
     with Ledger(folder.state) as ledger:
         ledger.remove_batch(row.id)
     remove_batch(folder)
-
-
-def report(batch: str | None, *, timings: bool) -> int:
-    """Print the summary of a batch."""
-    from calbatch.cluster.batch.report import print_summary
-    from calbatch.cluster.batch.result import read_result
-
-    folder = find_batch(batch)
-    state, _ = _state(folder)
-    print_summary(read_result(folder), Console(), timings=timings)
-    return liveness.EXIT_STATUS[state]

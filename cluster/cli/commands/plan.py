@@ -18,7 +18,7 @@ from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import state_of
-from calbatch.cluster.ledger import LedgerError, View
+from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.forecast import ExposureGroup, Forecast, forecast
 from calbatch.cluster.planning.identity import ReferenceChecksums
@@ -75,9 +75,17 @@ def main(
 
 
 def _open_ledger(stack: ExitStack, output: Location) -> View | None:
-    """Return the ledger of the output folder, if there is one."""
+    """Return the ledger of the output folder, if there is one.
+
+    Raises
+    ------
+    DamagedLedgerError
+        If it is damaged: `run` would refuse it, too.
+    """
     try:
         return stack.enter_context(View(state_of(output)))
+    except DamagedLedgerError:
+        raise
     except LedgerError:
         return None
 
@@ -114,7 +122,7 @@ def _print(
 
 
 def _print_graph(console: Console, graph: UnitGraph, free: int) -> None:
-    """Print how many units wait for others, and so cannot be planned yet."""
+    """Print the number of units that wait for others, which cannot be planned yet."""
     count = len(graph.paths) - free
     if count:
         verb = "unit waits" if count == 1 else "units wait"

@@ -26,10 +26,13 @@ TOKEN_HEADER = "X-Calbatch-Token"
 """Header of a request with the token. Unlike a URL, headers are logged by no server or proxy."""
 
 MOST_DETAILS = 20
-"""Number of exposures whose details a scheduler asks for, or keeps, at the same time."""
+"""Maximum number of exposures whose details a scheduler requests, or keeps, at the same time."""
+
+FRESH = 10.0
+"""Seconds after which details are no longer shown: the exposure has gone on meanwhile."""
 
 MOST_BATCHES = 50
-"""Number of batches that a scheduler remembers: those that were heard of last."""
+"""Maximum number of batches that a scheduler remembers: those with the latest reports."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -45,6 +48,13 @@ class _Report(NamedTuple):
     public: Mapping[str, Any]
     private: Mapping[str, Any]
     digest: str
+    received: float
+
+
+class _Details(NamedTuple):
+    """The details of an exposure."""
+
+    values: Mapping[str, Any]
     received: float
 
 
@@ -70,7 +80,7 @@ class CalbatchPage(SchedulerPlugin):
         self.scheduler: Any = None
         self._reports: OrderedDict[str, _Report] = OrderedDict()
         self._wanted: list[tuple[str, int]] = []
-        self._details: OrderedDict[tuple[str, int], Mapping[str, Any]] = OrderedDict()
+        self._details: OrderedDict[tuple[str, int], _Details] = OrderedDict()
 
     async def start(self, scheduler: Any) -> None:
         """Add the page to the web server of a scheduler, and accept reports."""
@@ -106,7 +116,7 @@ class CalbatchPage(SchedulerPlugin):
         batch : str
             Its name.
         public, private : mapping
-            Values that anybody may see, and those that need the token.
+            Values that anyone may see, and those that need the token.
         digest : str
             SHA-256 of the token, in hexadecimal.
         """
@@ -118,17 +128,19 @@ class CalbatchPage(SchedulerPlugin):
 
     def receive_details(self, batch: str, number: int, details: Mapping[str, Any]) -> None:
         """Keep the details of an exposure until they are taken."""
-        self._details[batch, number] = details
+        self._details[batch, number] = _Details(details, time.monotonic())
         self._wanted = [each for each in self._wanted if each != (batch, number)]
         while len(self._details) > MOST_DETAILS:
             self._details.popitem(last=False)
 
     def take_details(self, batch: str, number: int) -> Mapping[str, Any] | None:
-        """Return the details of an exposure, once; None if they have to be waited for."""
-        details = self._details.pop((batch, number), None)
-        if details is None and (batch, number) not in self._wanted:
+        """Return the details of an exposure, once; None if they have not arrived."""
+        found = self._details.pop((batch, number), None)
+        if found is not None and time.monotonic() - found.received < FRESH:
+            return found.values
+        if (batch, number) not in self._wanted:
             self._wanted = [*self._wanted, (batch, number)][-MOST_DETAILS:]
-        return details
+        return None
 
     def is_token(self, token: str, batch: str) -> bool:
         """Return whether a text is the token of a batch."""

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ LAST = 2.0
 
 DetailsCallback = Callable[[int], Mapping[str, Any]]
 
+_PICKLING = threading.Lock()  # cloudpickle's register belongs to the whole process
+
 
 class _ByValue(SchedulerPlugin):
     """A plugin that is pickled with its module, which the scheduler may lack."""
@@ -45,11 +48,12 @@ class _ByValue(SchedulerPlugin):
     def __init__(self, inner: Any) -> None:
         self.name, self.idempotent = inner.name, inner.idempotent
         module = sys.modules[type(inner).__module__]
-        cloudpickle.register_pickle_by_value(module)
-        try:
-            self._packed = cloudpickle.dumps(inner)
-        finally:
-            cloudpickle.unregister_pickle_by_value(module)
+        with _PICKLING:
+            cloudpickle.register_pickle_by_value(module)
+            try:
+                self._packed = cloudpickle.dumps(inner)
+            finally:
+                cloudpickle.unregister_pickle_by_value(module)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
         return cloudpickle.loads, (self._packed,)
@@ -87,12 +91,27 @@ def install_page(client: Any) -> None:
 
     Raises
     ------
+    RuntimeError
+        If the scheduler has another version of Python.
     Exception
-        Anything, if the scheduler does not accept it: it may have another version of Python, or
-        accept no code.
+        Anything, if the scheduler does not accept it: it may accept no code.
     """
     page = _ByValue(plugin.CalbatchPage(*load_page()))
-    call_within(ANSWER, lambda: client.register_plugin(page))
+
+    def install() -> None:
+        client.sync(_require_same_python, client)
+        client.register_plugin(page)
+
+    call_within(ANSWER, install)
+
+
+async def _require_same_python(client: Any) -> None:
+    """Raise RuntimeError if a scheduler cannot run our code, since bytecode has no version."""
+    found = await client.scheduler.versions()
+    theirs = ".".join(found["host"]["python"].split(".")[:2])
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if theirs != ours:
+        raise RuntimeError(f"the scheduler has Python {theirs}, and this process {ours}")
 
 
 class Reporter:

@@ -2,18 +2,24 @@
 
 import logging
 import shlex
+import signal
+import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import eventually
 
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.hooks.shellhook import Command
 from calbatch.models import datamodels
+from calbatch.models.temporary import is_process_folder, remove_abandoned
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +112,15 @@ def test_a_command_gets_a_file_of_each_model_that_it_names(models, tmp_path):
     np.testing.assert_array_equal(fits.getdata(tmp_path / "one.fits", "SCI"), np.ones((2, 3)))
 
 
-def test_files_are_gone_after_the_command(models, tmp_path):
-    Command.of(f"sh -c 'echo \"$0\" > {tmp_path}/name' {{0}}").run(models, "jump")
+@pytest.mark.parametrize("status", [0, 1])
+def test_files_are_gone_after_the_command(models, tmp_path, status):
+    command = Command.of(f"sh -c 'echo \"$0\" > {tmp_path}/name; exit {status}' {{0}}")
+    with pytest.raises(StepError) if status else nullcontext():
+        command.run(models, "jump")
     name = Path((tmp_path / "name").read_text().strip())
     assert name.name == "model0.fits"
     assert not name.parent.exists()
+    assert is_process_folder(name.parent, "hooks")  # which the next batch removes after a kill
 
 
 def test_a_command_without_files_needs_no_models(tmp_path):
@@ -156,3 +166,35 @@ def test_a_command_that_fails_is_an_error_with_its_last_words(text, message):
 def test_a_command_reads_nothing_from_the_terminal(tmp_path):
     Command.of(f"sh -c 'cat > {tmp_path}/read'").run([], "jump")
     assert (tmp_path / "read").read_bytes() == b""
+
+
+# -- ending ------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+import numpy as np
+from calbatch.calibrate.hooks.shellhook import Command
+from calbatch.models import datamodels
+image = datamodels.ImageModel(data=np.zeros((2, 3), np.float32))
+Command.of(sys.argv[1]).run([image], "jump")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_command_ends_with_the_process_that_runs_it(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = f"sleep 600 & echo $! > {tmp_path}/writing; mv {tmp_path}/writing {tmp_path}/pid; wait"
+    command = [sys.executable, "-c", PROGRAM, f"sh -c {shlex.quote(script)} {{0}}"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        eventually((tmp_path / "pid").exists)
+        process.send_signal(number)
+    sleeping = int((tmp_path / "pid").read_text())
+    eventually(lambda: not is_running(sleeping))
+    remove_abandoned("hooks", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["pid"]
+
+
+def is_running(pid):
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False

@@ -14,6 +14,7 @@ from support.detector_steps import (
 )
 from support.step_contract import StepContract
 
+from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps.reset import ResetStep, subtract_reset
 
 SHAPE = (6, 8)
@@ -88,6 +89,18 @@ class TestStep:
         assert_same(result, jwst_result(JwstStep, whole.theirs(), override_reset=path))
         with pytest.raises(IndexError):
             jwst_result(JwstStep, exposure.theirs(), override_reset=path)
+
+    @pytest.mark.parametrize("keyword", ["NINTS", "NGROUPS"])
+    def test_negative_numbers_in_the_header_are_rejected(self, tmp_path, rng, keyword):
+        path = reset_file(tmp_path / "reset.fits", rng, 3, 6, **{keyword: -2})
+        with pytest.raises(ReferenceFileError, match=rf"reset\.fits: {keyword} = -2 is negative"):
+            ResetStep(override_reset=path).run(ramp(rng, shape=SHAPE, **MIRI).ours())
+
+    def test_a_negative_first_integration_is_rejected(self, tmp_path, rng):
+        path = reset_file(tmp_path / "reset.fits", rng, 3, 6)
+        exposure = ramp(rng, shape=SHAPE, exposure={"integration_start": -2}, **MIRI)
+        with pytest.raises(StepError, match="INTSTART must be at least 1, is -2"):
+            ResetStep(override_reset=path).run(exposure.ours())
 
     def test_only_miri(self, rng):
         from jwst.reset import ResetStep as JwstStep

@@ -172,6 +172,7 @@ def test_a_table_needs_pandas(recorded, monkeypatch):
         recorded.to_dataframe()
 
 
+@pytest.mark.services
 def test_a_table_has_a_row_for_each_exposure(recorded):
     pandas = pytest.importorskip("pandas")
     frame = recorded.to_dataframe()

@@ -30,6 +30,7 @@ OWN = (
     "import calbatch.models.temporary as t; "
     "print(t.make_process_folder('test'), flush=True); input()"
 )
+SEMAPHORES = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def test_the_same_command_again_removes_what_a_kill_of_everything_left(
     killed = BatchFolder(out, calbatch(*command).out.strip())
     eventually(lambda: unfinished_products(out) and list(killed.logs.iterdir()), 60)
     assert {p.name.split("-")[1] for p in temporary.glob("calbatch-*")} == {"sockets", "workers"}
+    [sockets] = temporary.glob("calbatch-sockets-*")
     kill(*with_children(driver_of(killed)))
+    assert list(SEMAPHORES.glob(f"sem.{sockets.name}-*"))
     assert list(state.glob("staging/*/*/.*.part"))
     assert list(killed.logs.iterdir())
     older = out / f".a.fits.{killed.name}-{socket.gethostname()}-1-{uuid.uuid4().hex}.part"
@@ -72,6 +75,7 @@ def test_the_same_command_again_removes_what_a_kill_of_everything_left(
     assert not list(state.glob("retired-*"))
     left = [p.name for p in temporary.iterdir() if not p.name.startswith("dask-scratch-space")]
     assert left == []
+    assert not list(SEMAPHORES.glob(f"sem.{sockets.name}-*"))
     assert not list(temporary.glob("dask-scratch-space*/worker*"))
     with View(state) as view:
         assert view.batch(killed.name).state == "interrupted"
@@ -102,13 +106,13 @@ def test_a_folder_whose_process_lives_stays(monkeypatch, temporary):
     second.wait()
 
 
-def test_folders_of_killed_clusters_go_with_a_batch_that_needs_none(
+def test_folders_of_killed_processes_go_with_a_batch_that_needs_none(
     simulated, tmp_path, monkeypatch, temporary
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     how = {"scheduler": "sync", "date": DATE, "fsync": False, "console": quiet_console()}
     left = []
-    for kind in ("sockets", "workers"):
+    for kind in ("hooks", "sockets", "workers"):
         made = subprocess.run(
             [sys.executable, "-c", OWN.replace("test", kind)],
             input="\n", capture_output=True, text=True, check=True,

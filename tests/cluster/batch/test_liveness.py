@@ -49,11 +49,11 @@ def planned(shared):
 
 
 def write_driver(folder, **changes):
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "created": created()}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "created": creation_time()}
     folder.pid.write_text(json.dumps(mine | changes))
 
 
-def created():
+def creation_time():
     return psutil.Process().create_time()
 
 
@@ -66,7 +66,7 @@ def test_this_process_is_a_living_driver_once_it_is_recorded(planned):
 
 def test_a_process_that_was_given_the_number_of_a_dead_driver_is_not_the_driver(planned):
     folder, row = planned
-    write_driver(folder, created=created() - 100)
+    write_driver(folder, created=creation_time() - 100)
     assert not is_driver_alive(folder, row)
 
 
@@ -138,7 +138,7 @@ def test_the_state_is_the_recorded_one_unless_the_driver_died(
 ):
     folder, row = planned
     if driver:
-        write_driver(folder, created=created() - (100 if driver == "dead" else 0))
+        write_driver(folder, created=creation_time() - (100 if driver == "dead" else 0))
     if job:
         record_job(folder, "4711")
         monkeypatch.setattr(liveness, "is_job_alive", lambda number: job == "alive")

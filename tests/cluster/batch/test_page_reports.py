@@ -2,14 +2,21 @@
 
 import re
 import shutil
-from contextlib import contextmanager
+import socket
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
 from distributed import LocalCluster
-from support.batches import DATE, quiet_console
-from support.pages_of_batches import read_data
+from support.batches import DATE, products_in, quiet_console
+from support.chaos import driver_of, kill, with_children
+from support.gated import GATE, SLOW
+from support.ownscheduler import Running
+from support.pages_of_batches import read_batch, read_data
+from support.placed import make_importable
+from support.waiting import eventually
 
+from calbatch import Batch
 from calbatch.cluster import run
 from calbatch.cluster.batch.page_reports import show_on_page
 from calbatch.cluster.cli.commands.status import read_status
@@ -36,20 +43,13 @@ def run_on(cluster, exposures, output, **options):
     return result, link
 
 
-def find_batch(link, name):
-    """Return the page's data on a batch, as the browser that opened the link sees them."""
-    base, _, token = link.partition("/calbatch#")
-    (found,) = [b for b in read_data(base, token)["batches"] if b["batch"] == name]
-    return found
-
-
 def test_a_batch_is_on_the_page_that_its_link_opens(simulated, tmp_path, cluster):
     bad = tmp_path / "in" / "bad_uncal.fits"
     bad.parent.mkdir()
     bad.write_bytes(b"SIMPLE")
     exposures = [*simulated.exposures, bad]
     result, link = run_on(cluster, exposures, tmp_path / "out")
-    found = find_batch(link, result.name)
+    found = read_batch(link, result.name)
     assert found["counts"] == {"done": 3, "failed": 1}
     assert (found["state"], found["pipeline"], found["total"]) == ("ended", "superbias", 4)
     seconds = sum(sum(outcome.stages.values()) for outcome in result.done)
@@ -72,7 +72,7 @@ def test_the_link_is_in_the_ledger_and_shown_while_the_batch_runs(simulated, tmp
 def test_a_repeated_batch_keeps_its_exposures(simulated, tmp_path, cluster):
     run_on(cluster, simulated.exposures[:1], tmp_path)
     result, link = run_on(cluster, simulated.exposures[:2], tmp_path)
-    assert find_batch(link, result.name)["counts"] == {"kept": 1, "done": 1}
+    assert read_batch(link, result.name)["counts"] == {"kept": 1, "done": 1}
 
 
 def test_a_batch_without_a_page(simulated, tmp_path, cluster):
@@ -92,3 +92,77 @@ def show_at(**site):
 def test_a_site_of_another_kind_has_its_own_dashboard(dashboard):
     with show_at(dashboard=dashboard) as link:
         assert link == dashboard
+
+
+@pytest.fixture
+def start(simulated, tmp_path, monkeypatch, forked_drivers):
+    """Return a function that starts a batch, which waits until its gate file exists."""
+    monkeypatch.setenv(GATE, str(tmp_path / "gate"))
+    make_importable(monkeypatch)
+    started = []
+
+    def start_batch(address):
+        how = {"scheduler": address, "date": DATE, "fsync": False}
+        started.append(Batch(SLOW, simulated.exposures[:2], tmp_path / "out", **how).start())
+        return started[-1]
+
+    yield start_batch
+    (tmp_path / "gate").touch()
+    for batch in started:
+        kill(*with_children(driver_of(batch.folder)))
+
+
+def find_link(batch, *earlier):
+    """Return the address of a running batch's page, other than those of earlier drivers."""
+    return eventually(lambda: {batch.status().dashboard} - {"", *earlier}).pop()
+
+
+def test_a_killed_drivers_token_is_replaced_by_its_successors(start, tmp_path, cluster):
+    batch = start(cluster.scheduler_address)
+    first = find_link(batch)
+    eventually(lambda: read_batch(first, batch.name)["counts"] == {"running": 2})
+    kill(driver_of(batch.folder))
+    eventually(lambda: batch.state == "interrupted")
+    left = read_batch(first, batch.name)
+    assert left["state"] == "running"  # nobody said otherwise; the page warns as its age grows
+    eventually(lambda: read_batch(first, batch.name)["age"] > left["age"])
+    second = find_link(batch.resume(), first)
+    assert second.partition("#")[0] == first.partition("#")[0]
+    eventually(lambda: "private" not in read_batch(first, batch.name))
+    assert read_batch(second, batch.name)["private"]["output"] == str(tmp_path / "out")
+    (tmp_path / "gate").touch()
+    assert batch.wait(timeout=120).state == "done"
+    ended = read_batch(second, batch.name)
+    assert (ended["state"], ended["counts"]) == ("ended", {"done": 2})
+
+
+def is_listening(port):
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10):
+        return True
+    return False
+
+
+@pytest.mark.ci
+def test_a_restarted_scheduler_gets_the_page_again(start, tmp_path):
+    running = Running(tmp_path, has_dashboard=True)
+
+    def is_shown(link, name):
+        with suppress(OSError):  # no connection, or no page
+            return read_batch(link, name) is not None
+        return False
+
+    try:
+        eventually(lambda: is_listening(running.port))
+        batch = start(running.address)
+        link = find_link(batch)
+        running.kill("scheduler")
+        assert not is_shown(link, batch.name)
+        running.keep()
+        eventually(lambda: running.keep() or is_shown(link, batch.name))
+        assert read_batch(link, batch.name)["private"]
+        (tmp_path / "gate").touch()
+        assert batch.wait(timeout=120).state == "done"
+        assert len(products_in(tmp_path / "out")) == 2
+        assert read_batch(link, batch.name)["counts"] == {"done": 2}
+    finally:
+        running.kill()

@@ -41,7 +41,7 @@ def test_parameters_are_told_from_options(arguments, rest, parameters):
 
 
 @given(st.lists(st.sampled_from(["--a.b=1", "--c=2", "in.fits", "-o", "--output", "--"])))
-def test_what_is_no_parameter_stays_in_order(arguments):
+def test_other_arguments_stay_in_order(arguments):
     rest, _ = split_parameters(arguments, {"--output"})
     kept = [a for a in arguments if not a.startswith(("--a", "--c"))]
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -158,7 +158,7 @@ def test_single_steps(simulated, tmp_path, monkeypatch):
 # -- telling -----------------------------------------------------------------------------------
 
 
-def test_plan_tells_what_run_would_do(simulated, tmp_path, monkeypatch):
+def test_plan_describes_the_run(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bad = tmp_path / "bad_uncal.fits"
     bad.touch()
@@ -173,7 +173,7 @@ def test_plan_tells_what_run_would_do(simulated, tmp_path, monkeypatch):
     assert calbatch("plan", "detector1", simulated.exposures[0]).status == 0
 
 
-def test_plan_tells_what_is_missing(simulated, tmp_path, monkeypatch):
+def test_plan_lists_missing_references(simulated, tmp_path, monkeypatch):
     cache = shutil.copytree(simulated.crds, tmp_path / "crds")
     monkeypatch.setenv("CRDS_PATH", str(cache))
     next(cache.rglob("*_dark_*.fits")).unlink()
@@ -183,7 +183,7 @@ def test_plan_tells_what_is_missing(simulated, tmp_path, monkeypatch):
     assert "no dark reference" in said.out
 
 
-def test_steps_and_pipelines_say_what_they_do():
+def test_steps_and_pipelines_are_listed_with_descriptions():
     said = calbatch("steps")
     assert said.status == 0
     assert re.search(r"^dark_current +\w.+", said.out, re.MULTILINE)
@@ -230,13 +230,13 @@ def test_inspect_shows_the_parts_of_a_tree(tmp_path):
     assert "meta.input_units = 'pixel'" in said.out
 
 
-def test_inspect_of_what_is_no_file():
+def test_inspect_refuses_other_things_than_files():
     said = calbatch("inspect", "absent.fits")
     assert said.status == 2
     assert said.err == f"calbatch: {Path('absent.fits').absolute()}: there is no such file\n"
 
 
-# -- every command and option is told of -------------------------------------------------------
+# -- every command and option is documented -------------------------------------------------------
 
 
 def commands(group=cli, path=()):

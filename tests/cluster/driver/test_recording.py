@@ -4,6 +4,7 @@ import json
 
 import pytest
 from support.fakes import exposure_path, plan
+from support.measured_batches import statistics_of
 
 from calbatch.calibrate.steps.jump import JumpStep
 from calbatch.cluster.driver.recording import Attempt, Recorder
@@ -111,6 +112,16 @@ def test_a_success_is_recorded_with_products_and_attempt(records):
     assert records.ledger.find_products([identity]) == {
         identity: [ProductRow("/out/1_rate.fits", 5, 7, "digest")]
     }
+
+
+def test_statistics_are_recorded_with_their_product(records):
+    found = statistics_of(1)
+    done = outcome(written=(PRODUCT,), statistics={PRODUCT.path: found, "/out/other": found})
+    records.recorder.record_outcome(Attempt(plan(1), serial=1), done)
+    records.ledger.commit()
+    (measured,) = records.ledger.measured_products(records.recorder.batch)
+    assert measured.statistics == found
+    assert len(list(records.rows("statistics"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.batches import DATE, small_set
 from support.placed import Plain, jobs
 
+from calbatch.calibrate import registry
 from calbatch.calibrate.step import Step
 from calbatch.cluster.exposure.job import (
     ExposureOptions,
@@ -92,6 +94,18 @@ def test_an_input_that_changed_since_planning_is_refused(job):
         prepare_job(replace(job, stamp=(1, 2)))
     status = job.path.stat()
     assert not calibrate(replace(job, stamp=(status.st_size, status.st_mtime_ns))).failed
+
+
+def test_a_product_must_not_overwrite_a_reference(job, tmp_path):
+    raw, reference = tmp_path / "a_uncal.fits", tmp_path / "a_dq_init.fits"
+    raw.write_bytes(job.path.read_bytes())
+    datamodels.MaskModel(dq=np.zeros((2048, 2048), np.uint32)).save(reference)
+    before = reference.read_bytes()
+    step = registry.find("dq_init")()
+    step.output_dir, step.override_mask = str(tmp_path), str(reference)
+    outcome = calibrate(replace(job, path=raw, step=step))
+    assert "a_dq_init.fits: the product would overwrite the reference" in outcome.error
+    assert reference.read_bytes() == before
 
 
 def test_a_product_must_not_overwrite_the_input(job, tmp_path):

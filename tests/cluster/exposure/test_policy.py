@@ -1,5 +1,7 @@
 """The retry policy."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +113,14 @@ def test_every_kind_ends(kind):
         if POLICY.decide(kind, history, alone=True).action in FINAL:
             return
     pytest.fail(f"{kind} never ends")
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"deadline": -3.0}, {"deadline": 0.0}, {"patience": -1.0}, {"patience": math.nan},
+     {"silence": math.nan}, {"retries": -1}],
+)  # fmt: skip
+def test_impossible_limits_are_refused_by_name(limits):
+    [name] = limits
+    with pytest.raises(ValueError, match=rf"^{name} = .* must be"):
+        RetryPolicy(**limits)

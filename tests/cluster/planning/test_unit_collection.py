@@ -10,17 +10,26 @@ from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.planning.associations import read_association
 from calbatch.cluster.planning.unit_collection import (
     accepts_associations,
+    collect_arrived_units,
     collect_units,
-    require_single_exposures,
+    require_any_order,
 )
+from calbatch.cluster.planning.unit_drafts import MissingMembersError, UnitDrafts
 
 
 class Rates(Pipeline):
     """Make rates."""
 
     suffixes = ("rate", "rateints")
+
+
+class RatesAgain(Rates):
+    """Make rates of rates."""
+
+    takes = ("rate",)
 
 
 class RatesMinusDark(Rates):
@@ -95,6 +104,15 @@ def test_pipelines_before_the_cut_stay_together(folder):
     ]
 
 
+def test_an_order_after_associations_cuts_the_chain_again(folder):
+    step = make_chain((Rates, Toy2, Late))()
+    asn = associate(folder, "p", ("science", "b_rate.fits"), ("background", "a_rate.fits"))
+    graph = collect_units(step, [*raw(folder)[1:2], *raw(folder)[:1], asn], folder / "out")
+    assert describe(graph)[-1] == ["p_cal.fits", "Late", [("science", "p_cal.fits", 2)]]
+    with pytest.raises(RequestError, match="accumulate takes exposures in order, but 3 exposures"):
+        collect_units(step, raw(folder), folder / "out")  # one task each, of all pipelines
+
+
 def test_selecting_units_selects_their_makers(folder):
     asn = associate(folder, "m", ("science", "a_cal.fits"), ("science", "c_cal.fits"))
     graph = collect_units(make_chain((Rates, Toy2, Toy3))(), [*raw(folder), asn], folder / "out")
@@ -102,13 +120,6 @@ def test_selecting_units_selects_their_makers(folder):
         "a_uncal.fits", "c_uncal.fits", "m_asn.json",
     ]  # fmt: skip
     assert graph.select([3]).units[0].number == 0
-
-
-def test_an_order_is_possible_in_the_first_stage_only(folder):
-    asn = associate(folder, "p", ("science", "b_rate.fits"))
-    step = make_chain((Rates, Toy2, Late))()
-    with pytest.raises(RequestError, match="accumulate takes exposures in order, which"):
-        collect_units(step, [*raw(folder), asn], folder / "out")
 
 
 def test_parameters_of_a_whole_chain_are_refused_where_it_is_cut(folder):
@@ -125,12 +136,57 @@ def test_associations_are_read_only_where_a_pipeline_takes_them():
     assert not accepts_associations(Rates())
 
 
-def test_steps_that_need_several_exposures_are_refused_single_ones():
-    require_single_exposures(make_chain((Rates, Toy2))())
-    with pytest.raises(RequestError, match="Toy3 combines exposures: use `calbatch run` when"):
-        require_single_exposures(make_chain((Rates, Toy2, Toy3))())
+def test_steps_that_need_an_order_are_refused_exposures_that_arrive():
+    require_any_order(make_chain((Rates, Toy2, Toy3))())
     with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
-        require_single_exposures(Late())
+        require_any_order(Late())
+    with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
+        require_any_order(make_chain((Rates, Toy2, Late))())
+
+
+def test_parameters_of_a_whole_chain_are_refused_where_associations_may_arrive():
+    require_any_order(make_chain((Rates, RatesAgain))(skip=True))
+    with pytest.raises(RequestError, match="skip cannot be set for the chain Rates,Toy2"):
+        require_any_order(make_chain((Rates, Toy2))(skip=True))
+
+
+def test_a_pipeline_that_combines_takes_no_exposure_by_itself(folder):
+    for name in "ab":
+        (folder / f"{name}_cal.fits").write_text("here")
+    cals = sorted(folder.glob("*_cal.fits"))
+    with pytest.raises(RequestError, match="Toy3 combines exposures: give associations"):
+        collect_units(Toy3(), cals, folder / "out")
+    asn = associate(folder, "m", ("science", "a_cal.fits"))
+    graph = collect_units(Toy3(), [*cals, asn], folder / "out")
+    assert describe(graph) == [["m_asn.json", "", [("science", "a_cal.fits", None)]]]
+
+
+def test_exposures_that_arrive_are_the_same_units_before_and_after_associations(folder):
+    step, left_out = make_chain((Rates, Toy2, Toy3))(), {}
+    drafts = UnitDrafts(folder / "out", left_out.__setitem__)
+    before = collect_arrived_units(step, raw(folder)[:1], [], drafts)
+    assert describe(before) == [
+        ["a_uncal.fits", "Rates", [("science", "a_uncal.fits", None)]],
+        ["a_rate.fits", "Toy2", [("science", "a_rate.fits", 0)]],
+    ]
+    asn = associate(folder, "p", ("science", "a_rate.fits"), ("background", "b_rate.fits"))
+    drafts = UnitDrafts(folder / "out", left_out.__setitem__)
+    after = collect_arrived_units(step, raw(folder)[:2], [read_association(asn)], drafts)
+    assert after.units[0] == before.units[0]
+    assert [unit.product for unit in after.units] == ["", "", "p"]
+    assert not left_out
+
+
+def test_units_of_arrived_files_that_cannot_be_made_are_left_out_and_named(folder):
+    step, left_out = make_chain((Rates, Toy2))(), {}
+    names = {"p": ("science", "b_rate.fits"), "q": ("science", "a_x1d.fits")}
+    associations = [read_association(associate(folder, *each)) for each in names.items()]
+    drafts = UnitDrafts(folder / "out", left_out.__setitem__)
+    graph = collect_arrived_units(step, raw(folder)[:1], associations, drafts)
+    assert [unit.pipeline for unit in graph.units] == ["Rates", "Toy2"]
+    assert {path.name: type(error) for path, error in left_out.items()} == {
+        "p_asn.json": MissingMembersError, "q_asn.json": RequestError,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -160,7 +216,7 @@ def test_one_file_for_several_exposures_is_refused(folder, name, parameters, mes
     with pytest.raises(RequestError, match=message):
         collect_units(step, raw(folder), folder / "out")
     with pytest.raises(RequestError, match=f"{name}.* all exposures would share it"):
-        require_single_exposures(step)
+        require_any_order(step)
     assert collect_units(step, raw(folder)[:1], folder / "out").paths == raw(folder)[:1]
     step.configure({name: {"skip": True}}, "a test")
     assert collect_units(step, raw(folder), folder / "out").paths == raw(folder)

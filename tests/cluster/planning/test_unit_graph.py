@@ -41,6 +41,25 @@ def test_the_depth_of_a_selection_is_its_own():
     assert [graph.select(numbers).depth for numbers in ([4], [0], [2, 4])] == [2, 1, 3]
 
 
+def test_dependents_are_found_along_all_edges():
+    a, b = draft(0), draft(1)
+    first = draft(2, a)
+    graph = number_units([a, b, first, draft(3, b, first), draft(4, b)])
+    assert graph.find_dependents([0]) == {0, 2, 3}
+    assert graph.find_dependents([2]) == {2, 3}
+    assert graph.find_dependents([4]) == {4}
+
+
+def test_the_lineage_of_a_unit_follows_its_main_inputs():
+    file = DraftUnit(path=exposure_path(0))
+    unit = DraftUnit(path=exposure_path(1), members=[DraftMember("science", "/in/e1_rate.fits")])
+    first = draft(2, unit, file)
+    last = draft(3, first)
+    assert [*last.lineage()] == [last, first, unit]
+    assert str(last.find_main_file()) == "/in/e1_rate.fits"
+    assert file.find_main_file() == exposure_path(0)
+
+
 def test_a_circular_dependency_is_named():
     a, b = draft(0), draft(1)
     a.members.append(DraftMember("science", "x", b))

@@ -1,4 +1,4 @@
-"""dask's dashboard is imported when somebody looks at it, and then answers as always."""
+"""dask's dashboard, which is imported at the first request and then answers as always."""
 
 import json
 import subprocess
@@ -12,9 +12,10 @@ import pytest
 PROGRAM = """
 import json, sys, urllib.request
 import dask
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from calbatch.cluster.sites import dashboard
 from calbatch.cluster.sites.local import DASK_SETTINGS, http_routes
+from calbatch.cluster.sites.page.reporter import install_page
 
 settings = {**DASK_SETTINGS, **http_routes(dashboard.__name__)}
 with dask.config.set(settings), LocalCluster(
@@ -22,6 +23,8 @@ with dask.config.set(settings), LocalCluster(
     scheduler_kwargs=dashboard.scheduler_options(), silence_logs=50,
 ) as cluster:
     dashboard.add_dashboard(cluster.scheduler)
+    with Client(cluster, set_as_default=False) as client:
+        install_page(client)
     print(cluster.dashboard_link, flush=True)
     for line in sys.stdin:
         print("bokeh" in sys.modules, len(cluster.scheduler.http_application.applications),
@@ -62,15 +65,19 @@ def served():
 def test_the_first_requests_for_pages_open_the_dashboard(served):
     assert served.get("/health")[1] == "ok"
     assert "workers" in served.get("/json/counts.json")[1]
-    assert served.state() == (False, 1)
+    assert json.loads(served.get("/calbatch.json")[1]) == {"batches": [], "workers": []}
+    assert served.state() == (False, 2)
     with ThreadPoolExecutor(4) as threads:
         paths = ["/status", "/workers?x=a/b", "/", "/individual-plots.json"]
         answers = list(threads.map(served.get, paths))
     urls = [url.removeprefix(served.base) for url, _ in answers]
     assert urls == ["/status", "/workers?x=a/b", "/status", "/individual-plots.json"]
     assert all("bokeh" in page for _, page in answers[:3])
-    assert json.loads(answers[3][1])["Individual Task Stream"] == "/individual-task-stream"
-    assert served.state() == (True, 1)
+    plots = json.loads(answers[3][1])
+    assert plots["Individual Task Stream"] == "/individual-task-stream"
+    assert plots["Calbatch"] == "/calbatch"
+    assert 'href="calbatch"' in served.get("/status")[1]
+    assert served.state() == (True, 2)
     with pytest.raises(urllib.error.HTTPError) as refused:
         served.get("/proxy/8787/127.0.0.1/status")
     assert refused.value.code == 404

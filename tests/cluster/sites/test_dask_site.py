@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from distributed import CancelledError, KilledWorker
+from distributed.comm import CommClosedError
 from support.fake_dask import FakeClient
 from support.fakes import succeed
 from support.placed import jobs
@@ -60,9 +61,10 @@ def test_room_is_in_proportion_to_the_threads(site, client, monkeypatch):
     assert site.room() == WINDOW_PER_THREAD
 
 
-def test_a_scheduler_that_does_not_answer_leaves_the_room_as_it_was(site, client):
+@pytest.mark.parametrize("error", [TimeoutError, CommClosedError])
+def test_a_scheduler_that_does_not_answer_leaves_the_room_as_it_was(site, client, error):
     def silent():
-        raise TimeoutError
+        raise error
 
     client.scheduler.ncores = silent
     assert site.room() == WINDOW_PER_THREAD

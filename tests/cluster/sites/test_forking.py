@@ -87,7 +87,7 @@ def test_the_server_holds_no_file_of_the_driver(forked):
     assert str(forked["held"]) not in forked["open"]
 
 
-def test_what_the_driver_left_open_writes_nowhere(tmp_path):
+def test_open_files_of_the_driver_write_nowhere(tmp_path):
     product = tmp_path / "product"
     code = (
         "import os, sys\n"
@@ -143,6 +143,21 @@ def test_a_process_that_logs_to_a_file_is_not_forked(tmp_path, to_file):
     command = [sys.executable, "-c", code, tmp_path / "log" if to_file else ""]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"{not to_file}\n"
+
+
+@pytest.mark.parametrize("more", [0, 2**20])
+def test_a_process_with_a_large_heap_is_not_forked(more):
+    code = (
+        "import sys\n"
+        "from calbatch.cluster.sites import forking\n"
+        "forking.allow_forking()\n"
+        "size = forking.MAX_RESIDENT if int(sys.argv[1]) else 0\n"
+        "heap = b'x' * (size + int(sys.argv[1]))\n"
+        "print(forking.is_fork_safe())\n"
+    )
+    command = [sys.executable, "-c", code, str(more)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{not more}\n"
 
 
 def test_signals_have_their_default_effect_in_the_server(forked):

@@ -71,7 +71,7 @@ def test_instrument_and_contents_choose_the_class_of_a_file_without_its_name(
     assert type(datamodels.open(path)) is INDISTINCT.get(cls, cls)
 
 
-def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
+def test_a_file_that_fits_no_class_is_refused_with_its_missing_parts(write):
     with pytest.raises(FileError, match=r"SCI must have 3 dimensions, found \(4, 5\)"):
         datamodels.open(write("dark", 2))
 

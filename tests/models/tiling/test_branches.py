@@ -56,6 +56,8 @@ def median(pieces):
 class Memory:
     """A sink that holds the product in memory, and counts the tiles that it is given."""
 
+    label = "write"
+
     def __init__(self, node):
         self.node = node
 

@@ -70,6 +70,8 @@ def mean(pieces):
 class Memory:
     """A sink that holds the product in memory."""
 
+    label = "write"
+
     def __init__(self, node, name="data"):
         self.node, self.name = node, name
 

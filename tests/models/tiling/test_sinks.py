@@ -10,6 +10,7 @@ class Recorder:
     """A sink that records its calls."""
 
     node = None
+    label = "write"
 
     def __init__(self, name, events):
         self.name, self.events = name, events

@@ -71,11 +71,18 @@ def test_other_exposures_are_skipped(reference, subarray, readpatt, detector):
     [
         (lambda t: t["frequencies"].pop("Hz390"), "lacks the frequency Hz390"),
         (lambda t: t["frequencies"]["Hz390"].update(frequency="x"), "frequency is 'x', not a n"),
-        (lambda t: t["frequencies"]["Hz390"].update(frequency=0), "it must be positive"),
+        (lambda t: t["frequencies"]["Hz390"].update(frequency=0), "it must be between"),
+        (lambda t: t["frequencies"]["Hz390"].update(frequency=1e305), "has 1e.305 Hz"),
+        (lambda t: t["frequencies"]["Hz390"].update(frequency=float("nan")), "has nan Hz"),
         (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes=[1]), r"the shape \(1,\)"),
         (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes="x"), "Hz390 cannot be read"),
         (lambda t: t["frequencies"]["Hz390"].update(phase_amplitudes=["1j", "2"]), "real numbers"),
         (lambda t: t["subarray_cases"]["SUB64"].pop("rowclocks"), "rowclocks is None, not a"),
+        *(
+            (lambda t, value=value: t["subarray_cases"]["SUB64"].update(rowclocks=value), "samples")
+            for value in (0, -28, 1e300, float("inf"), float("nan"), 10**90)
+        ),
+        (lambda t: t["subarray_cases"]["SUB64"].update(frameclocks=0), "frameclocks is 0, not bet"),
     ],
 )
 def test_damaged_references_are_errors(reference, change, message):

@@ -187,6 +187,7 @@ def test_coefficients_in_the_tree_are_read(tmp_path):
 BAD = {
     "shapes": (np.ones((4, 5)), np.ones((4, 6))),
     "dimensions": (np.ones(5), np.ones(5)),
+    "amplifiers": (np.ones((3, 5)), np.ones((3, 5))),
     "no frequencies": (np.ones((4, 1)), np.ones((4, 1))),
 }
 

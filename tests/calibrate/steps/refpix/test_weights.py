@@ -53,3 +53,21 @@ def test_other_files_are_rejected(tmp_path):
     (tmp_path / "text.fits").write_text("text")
     with pytest.raises(ReferenceFileError, match=r"text\.fits"):
         require_weights(str(tmp_path / "text.fits"))
+
+
+@pytest.mark.parametrize("row", [(5, 1, 77), (1, 0, 77), (1, 3, 77)])
+def test_a_listed_pixel_that_does_not_exist_is_rejected(tmp_path, row):
+    path = write_weights(tmp_path / "w.fits", listed=(LISTED[0], row))
+    with pytest.raises(
+        ReferenceFileError, match=rf"w\.fits: row 2 of DQ has output {row[0]} and odd_even {row[1]}"
+    ):
+        read_weights(str(path), read_stamp(path))
+
+
+def test_columns_that_are_not_numbers_are_rejected(path, tmp_path):
+    table = np.array([("a", "b", "c")], [(name, "S1") for name in ("output", "odd_even", "mask")])
+    with fits.open(path) as hdus:
+        listed = fits.BinTableHDU(table, name="DQ")
+        fits.HDUList([hdus[0], hdus["IRS2"], listed]).writeto(tmp_path / "w.fits")
+    with pytest.raises(ReferenceFileError, match=r"w\.fits: its tables of IRS2 cannot be read"):
+        read_weights(str(tmp_path / "w.fits"), read_stamp(tmp_path / "w.fits"))

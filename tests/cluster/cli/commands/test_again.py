@@ -87,7 +87,7 @@ class Watched:
         if self.events:
             self.events.pop(0)()
 
-    def begin(self, step, order, hold):
+    def begin(self, step, order, graph, hold):
         if self.held:
             self.held -= 1
             raise HeldLedgerError("a batch is running there")
@@ -204,16 +204,46 @@ def test_the_worst_status_is_that_of_the_command(watched):
     assert len(watched.batches) == 2
 
 
-def test_associations_are_named_once_each_and_not_calibrated(watched, capsys):
-    def associate():
-        write_association(watched.folder / "p_asn.json", ("p", [("science", "e0_rate.fits")]))
+def associate(watched, *members):
+    """Return a function that puts an association of exposures into the folder."""
+    target = watched.folder / "p_asn.json"
+    return lambda: write_association(target, ("p", [("science", name) for name in members]))
 
-    watched.events = [associate, put(watched, 0, "e0_rate.fits")]
+
+def test_an_association_waits_for_its_members(watched, capsys):
+    watched.events = [associate(watched, "e0_rate.fits"), *[lambda: None] * 3,
+                      put(watched, 0, "e0_rate.fits")]  # fmt: skip
     assert watched.watch("support.toys:Toy2") == 0
-    assert watched.batches == [["e0_rate.fits"]]
-    shown = capsys.readouterr().err
-    assert shown.count("p_asn.json: watch does not calibrate associations") == 1
-    assert f"use calbatch run support.toys:Toy2 {watched.folder} -o {watched.output}" in shown
+    assert watched.batches == [["e0_rate.fits", "p_asn.json"]]
+    assert capsys.readouterr().err.count("p_asn.json: waits for e0_rate.fits") == 1
+
+
+def test_watching_that_ends_before_a_member_arrives_is_interrupted(watched):
+    associate(watched, "e0_rate.fits", "e1_rate.fits")()
+    put(watched, 0, "e0_rate.fits")()
+    assert watched.watch("support.toys:Toy2") == 130
+    assert watched.batches == []
+
+
+def test_an_association_that_cannot_be_used_is_a_failure_until_it_is_repaired(watched, capsys):
+    bad = associate(watched, "e0_rate.fits", "e0_rate.fits")
+    watched.events = [bad, put(watched, 0, "e0_rate.fits")]
+    assert watched.watch("support.toys:Toy2") == 1
+    assert "p lists e0_rate.fits twice" in capsys.readouterr().err
+    assert watched.batches == []
+    associate(watched, "e0_rate.fits")()
+    assert watched.watch("support.toys:Toy2") == 0
+    assert watched.batches == [["e0_rate.fits", "p_asn.json"]]
+
+
+def test_only_failed_exposures_cannot_be_watched(watched):
+    with pytest.raises(RequestError, match="--only-failed: exposures that arrive"):
+        watched.watch(only_failed=True)
+
+
+def test_exposures_in_order_cannot_be_watched(watched):
+    with pytest.raises(RequestError, match="accumulate takes exposures in order: use"):
+        watched.watch("support.toys:Ordered")
 
 
 def test_associations_that_the_pipeline_does_not_take_are_left_alone(watched, capsys):

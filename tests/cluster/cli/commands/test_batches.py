@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.batches import calbatch
-from support.recorded import product, record_batch
+from support.recorded import record_batch
 from support.waiting import now
 
 from calbatch.cluster.batch import launching, python_api, registering, session
@@ -45,7 +45,7 @@ def running(folder):
 
 @pytest.fixture
 def taken(monkeypatch, tmp_path):
-    """Return an unfinished batch as `resume_batch` returns it, and what is launched and driven."""
+    """Return an unfinished batch as from `resume_batch`, and lists of the resulting calls."""
     folder = record_batch(tmp_path, [{}, {"state": "done"}], "interrupted")
     calls = {"launched": [], "driven": [], "taken": []}
     batch = registering.RegisteredBatch(
@@ -267,7 +267,7 @@ def test_old_batches_are_forgotten_and_their_products_stay(tmp_path, capsys):
     assert (row(new).state, row(active).state) == ("done", "running")
 
 
-def test_a_named_batch_is_forgotten_whatever_its_age(tmp_path):
+def test_a_named_batch_is_forgotten_at_any_age(tmp_path):
     folder = record_batch(tmp_path, [{}])
     batches.prune([folder.name], older_than=30.0)
     assert not folder.path.exists()
@@ -300,13 +300,3 @@ def test_a_damaged_ledger_is_reported_and_pruned_only_by_hand(tmp_path, capsys):
     with pytest.raises(DamagedLedgerError):
         batches.prune([folder.name], older_than=0.0)
     assert folder.path.exists()
-
-
-@pytest.mark.parametrize(("state", "status"), [("done", 0), ("failed", 1), ("interrupted", 130)])
-def test_a_report_ends_with_the_state_of_the_batch(tmp_path, capsys, state, status):
-    exposures = [{"state": "done", "products": [product("a")], "stages": '{"jump": 1.5}'}]
-    folder = record_batch(tmp_path, exposures, state)
-    assert batches.report(folder.name, timings=True) == status
-    said = capsys.readouterr().out
-    assert "1.500" in said
-    assert str(tmp_path) in said

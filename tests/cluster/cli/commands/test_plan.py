@@ -8,6 +8,9 @@ from support.batches import DATE, quiet_console
 from calbatch import cluster
 from calbatch.cluster.cli.commands import plan
 from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import STATE
+from calbatch.cluster.ledger import LedgerError
+from calbatch.cluster.ledger.store import NAME
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +90,13 @@ def test_failed_exposures_alone_need_some(forecast, simulated, tmp_path):
     )  # fmt: skip
     with pytest.raises(RequestError, match="none of the exposures has failed before"):
         forecast(only_failed=True)
+
+
+def test_a_damaged_ledger_is_not_taken_for_a_missing_one(forecast, tmp_path):
+    (tmp_path / "out" / STATE).mkdir(parents=True)
+    (tmp_path / "out" / STATE / NAME).write_bytes(b"noise" * 1000)
+    with pytest.raises(LedgerError, match=f"calbatch rebuild {tmp_path}/out"):
+        forecast()
 
 
 def test_tiles_are_as_high_as_requested(forecast):

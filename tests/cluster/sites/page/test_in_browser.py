@@ -10,7 +10,7 @@ from support.pages_of_batches import SCRIPT, hostile_monitor
 
 from calbatch.cluster.sites.page.reporter import report_batch
 
-pytestmark = pytest.mark.ci
+pytestmark = [pytest.mark.ci, pytest.mark.services]
 
 TOTAL = 100_000
 HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}

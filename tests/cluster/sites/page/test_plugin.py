@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 from support.pages_of_batches import digest_of
 
+from calbatch.cluster.sites.page import plugin
 from calbatch.cluster.sites.page.plugin import MOST_BATCHES, MOST_DETAILS, CalbatchPage
 
 
@@ -47,6 +48,15 @@ def test_details_are_asked_of_the_driver_and_taken_once():
     assert receive(page, "a", "t") == []
     assert page.take_details("a", 7) == {"path": "/in/7"}
     assert page.take_details("a", 7) is None
+
+
+def test_details_that_nobody_took_in_time_are_asked_for_again(monkeypatch):
+    page = make_page()
+    receive(page, "a", "t")
+    page.receive_details("a", 7, {"state": "running"})
+    monkeypatch.setattr(plugin, "FRESH", 0.0)
+    assert page.take_details("a", 7) is None
+    assert receive(page, "a", "t") == [7]
 
 
 def test_few_details_are_wanted_or_kept_at_a_time():

@@ -2,20 +2,23 @@
 
 import json
 import logging
+import pickle
 import re
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, versions
 from support.onehost import free_ports
 from support.pages_of_batches import SCRIPT, hostile_monitor, read_data
 from support.services import end_process, start_process
 from support.waiting import eventually
 
 from calbatch.cluster.sites.page import reporter
+from calbatch.cluster.sites.page.plugin import CalbatchPage
 from calbatch.cluster.sites.page.reporter import load_page, page_link, report_batch
 
 TOKEN = "a-secret-token"
@@ -158,7 +161,8 @@ def test_a_scheduler_without_calbatch_has_the_page(tmp_path):
     port, dashboard = free_ports(2)
     program = (sys.executable, "-c", WITHOUT_CALBATCH)
     where = ("--host", "127.0.0.1", "--port", port)
-    at = ("--dashboard-address", f"127.0.0.1:{dashboard}")
+    # the web server without dask's own pages, whose libraries take long to import
+    at = ("--dashboard-address", f"127.0.0.1:{dashboard}", "--no-dashboard")
     with (tmp_path / "log").open("w") as log:
         process = start_process(*program, *where, *at, log=log, cwd=tmp_path)
         try:
@@ -183,6 +187,34 @@ def test_a_scheduler_that_refuses_the_page_leaves_the_batch_alone(client, monkey
     with report(client, hostile_monitor(), said) as has_page:
         assert not has_page
     assert said == ["the dashboard has no page for the batch: no pickles here"]
+
+
+def test_a_scheduler_with_another_python_is_sent_no_code(client, monkeypatch):
+    host = {**versions.get_system_info(), "python": "3.9.2.final.0"}
+    monkeypatch.setattr(versions, "get_system_info", lambda: host)
+    said = []
+    with report(client, hostile_monitor(), said) as has_page:
+        assert not has_page
+    ours = ".".join(map(str, sys.version_info[:2]))
+    assert said == [
+        "the dashboard has no page for the batch: the scheduler has Python 3.9, and this process "
+        f"{ours}"
+    ]
+
+
+def test_threads_may_pack_the_page_at_the_same_time():
+    def pack(number):
+        return pickle.dumps(reporter._ByValue(CalbatchPage(f"{number}", "")))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            packed = list(pool.map(pack, range(16)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert [pickle.loads(each).html for each in packed] == [f"{number}" for number in range(16)]
+    assert all(b"collect_data" in each for each in packed)  # the class itself, not its name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Statistics and quick-looks of products, gathered from the tiles as these are written."""

@@ -1,0 +1,128 @@
+"""A headless Chromium that is driven through its debugging port, as a person would use it."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from support.waiting import eventually
+
+_OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+    "--window-size=1200,900", "--no-first-run", "--disable-background-networking",
+)  # fmt: skip
+_LARGEST_MESSAGE = 1 << 28
+
+
+def find_chromium() -> str:
+    """Return the path of Chromium; without it, the test is skipped."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("chromium not found: apt-get install chromium")
+    return str(found)
+
+
+class Page:
+    """A page in the browser.
+
+    Parameters
+    ----------
+    port : int
+        The debugging port of the browser.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port, self._loop, self._number = port, asyncio.new_event_loop(), 0
+        self._socket: WebSocketClientConnection = self._loop.run_until_complete(self._connect())
+        self.call("Page.enable")
+        self.call("Runtime.enable")
+
+    async def _connect(self) -> WebSocketClientConnection:
+        answer = await AsyncHTTPClient().fetch(f"http://127.0.0.1:{self._port}/json/list")
+        pages = [each for each in json.loads(answer.body) if each["type"] == "page"]
+        return await websocket_connect(
+            pages[0]["webSocketDebuggerUrl"], max_message_size=_LARGEST_MESSAGE
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the Chrome DevTools Protocol, and return its result."""
+        self._number += 1
+        return self._loop.run_until_complete(self._call(self._number, method, parameters))
+
+    async def _call(self, number: int, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        await self._socket.write_message(
+            json.dumps({"id": number, "method": method, "params": parameters})
+        )
+        while True:
+            message = await self._socket.read_message()
+            assert message is not None, "the browser has ended"
+            answer = json.loads(message)
+            if answer.get("id") == number:
+                assert "error" not in answer, answer["error"]
+                return dict(answer["result"])
+
+    def evaluate(self, expression: str) -> Any:
+        """Return the value of an expression of JavaScript; of a promise, its result."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def open(self, path: Path) -> None:
+        """Open a file, and wait until it is complete."""
+        self.call("Page.navigate", url=path.as_uri())
+        address = json.dumps(path.as_uri())
+        eventually(
+            lambda: self.evaluate(
+                f"document.readyState === 'complete' && location.href === {address}"
+            )
+        )
+
+    def click(self, element: str) -> None:
+        """Click at the middle of an element, given by an expression of JavaScript."""
+        x, y = self.evaluate(
+            f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}}); "
+            "const b = e.getBoundingClientRect(); "
+            "return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def type(self, text: str) -> None:
+        """Type a text into the element that has been clicked."""
+        self.call("Input.insertText", text=text)
+
+
+@contextmanager
+def open_browser(folder: Path) -> Iterator[Page]:
+    """Start a browser with a profile in a folder, and end it afterwards."""
+    options = (*_OPTIONS, f"--user-data-dir={folder}")
+    with subprocess.Popen(
+        [find_chromium(), *options, "about:blank"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            ports = folder / "DevToolsActivePort"
+            eventually(lambda: ports.exists() and len(ports.read_text().split()) == 2)
+            page = Page(int(ports.read_text().split()[0]))
+            try:
+                yield page
+            finally:
+                page.close()
+        finally:
+            process.terminate()
