@@ -238,13 +238,14 @@ def read_array(
         If the node contradicts itself or the block.
     """
     dtype, shape = describe_array(path, node)
+    native = dtype.newbyteorder("=")
     if "data" in node:
         numbers = node["data"] if dtype.kind in "SU" else read_numbers(node["data"])
-        return np.asarray(numbers).astype(dtype).reshape(shape)
+        return np.asarray(numbers).astype(native).reshape(shape)
     data = _expand(path, take_block(node.get("source")))
     require_memory(path, math.prod(shape) * dtype.itemsize, "an array")
     place = int(node.get("offset", 0)), node.get("strides")
-    return np.ndarray(shape, dtype, data, *place).astype(dtype.newbyteorder("="))
+    return np.ndarray(shape, dtype, data, *place).astype(native)
 
 
 def describe_array(

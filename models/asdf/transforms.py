@@ -56,7 +56,8 @@ def _import_asdf(path: str | os.PathLike[str], where: str) -> Any:
         import asdf.tagged
         import asdf_astropy  # noqa: F401 - asdf finds it by its entry points
     except ImportError as error:
-        raise FileError(path, f"{where}, for which {error.name} is needed: {_INSTALL}") from error
+        package = str(error.name).partition(".")[0]
+        raise FileError(path, f"{where}, for which {package} is needed: {_INSTALL}") from error
     return asdf
 
 

@@ -52,7 +52,7 @@ class TreeModel(DataModel):
         super().__init__(schema=schema)
         if isinstance(init, (str, Path, Url)):
             self._set_tree(location(init), *read_file(location(init)))
-        elif isinstance(init, TreeModel):
+        elif isinstance(init, DataModel):
             self._adopt(init)
         elif isinstance(init, Mapping):
             for name, value in init.items():
