@@ -93,3 +93,11 @@ def test_chosen_rows_are_in_the_frame_and_distinct():
         rows = choose_rows(count)
         assert len(set(rows)) == min(count, ROWS)
         assert 0 <= rows.min() <= rows.max() < count
+
+
+def test_reference_pixels_are_not_sampled_whatever_the_type_of_the_flags():
+    flags = np.array([[dq.REFERENCE_PIXEL, 0, 0, dq.DO_NOT_USE]], np.uint32)
+    for kind in (np.uint32, np.int32, np.uint8):
+        sampled = sample_rows(np.ones((1, 4), "f4"), None, flags.astype(kind))
+        usable = [kind is np.uint8, True, True, False]  # which has no such flag
+        np.testing.assert_array_equal(np.isfinite(sampled.means[0]), usable)
