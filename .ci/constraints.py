@@ -111,7 +111,7 @@ def read_pins(python: str) -> Pins:
     return found
 
 
-def unsatisfied() -> list[str]:
+def unsatisfied_requirements() -> list[str]:
     """Return the requirements of pyproject.toml that the file does not satisfy, on any Python."""
     found = []
     for python in PYTHONS:
@@ -168,7 +168,7 @@ def main() -> int:
     if not (asked.check or asked.behind):
         write()
         return 0
-    found = unsatisfied() if asked.check else differences()
+    found = unsatisfied_requirements() if asked.check else differences()
     print(*found, sep="\n", end="\n" if found else "")
     return bool(found)
 

@@ -45,7 +45,7 @@ def _faults_of_verb(verb: str) -> Iterator[str]:
     if verb[0].isupper():
         yield "the summary must begin in lower case"
     elif re.fullmatch(r"\w{2,}(ed|ing)", verb) and verb not in IMPERATIVES:
-        yield f"`{verb}` is not an imperative: say what the commit does, as in `add`"
+        yield f"`{verb}` is not an imperative, such as `add`"
 
 
 def _without_comments(message: str) -> str:

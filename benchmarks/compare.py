@@ -45,12 +45,12 @@ REPEATABLE = {
 
 @dataclass(frozen=True)
 class Meter:
-    """A way to measure what a command costs.
+    """A way to measure the cost of a command.
 
     Attributes
     ----------
     unit : str
-        What is measured.
+        Unit of the costs.
     prefix : tuple of str
         Command that runs another one and counts; the name of its report is appended.
     pattern : str
@@ -133,9 +133,11 @@ def commands(inputs: Inputs, output: Path) -> dict[str, list[str]]:
 def compare(checkouts: Mapping[str, Path], folder: Path, meter: Meter) -> None:
     """Print the median cost of each command in both checkouts, and their ratio."""
     inputs = load_or_simulate(folder, "compare", SPEC, 2)
+    # Users' processes find compiled modules, so commands are measured with them.
+    inherited = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     environments = {
         name: {
-            **os.environ,
+            **inherited,
             **inputs.environment,
             **meter.variables,
             "PYTHONPATH": str(path / "src"),

@@ -19,10 +19,10 @@ ALLOWED = 0.2
 
 def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
-    return [_compared_with_jwst(setting), _by_integrations(setting)]
+    return [_compare_with_jwst(setting), _by_integrations(setting)]
 
 
-def _compared_with_jwst(setting: Setting) -> Table:
+def _compare_with_jwst(setting: Setting) -> Table:
     """Sample the memory of all processes of a batch, for calbatch and jwst."""
     output = setting.cache / "products"
     table = Table(
@@ -59,7 +59,7 @@ def _by_integrations(setting: Setting) -> Table:
             + [size / MB for size in sizes] + [more / cost["budget"]]
         )  # fmt: skip
     table.notes = [
-        "Resident set, products streamed. The budget is what `calbatch plan` states for a tile;",
+        "Resident set, products streamed. The budget is that of a tile in `calbatch plan`;",
         f"one tile is in flight. Goal: within {ALLOWED:.0%} of it for any number of integrations.",
     ]
     return table

@@ -1,4 +1,4 @@
-"""Measure what the page of a batch costs: its driver, and its scheduler.
+"""Measure the cost of the page of a batch to its driver and to its scheduler.
 
     python benchmarks/page.py --exposures 10000 --reports 60
 

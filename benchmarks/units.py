@@ -170,7 +170,7 @@ def make_inputs(folder: Path, count: int, associations: int) -> Path:
 
 
 def compare(options: argparse.Namespace, folder: Path) -> None:
-    """Run both batches in turn, and print what the associations cost."""
+    """Run both batches in turn, and print the cost of the associations."""
     count, associations = options.exposures, options.associations
     product = make_inputs(folder, count, associations)
     found: dict[str, dict[str, float]] = {"flat": {}, "combined": {}}

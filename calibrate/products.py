@@ -88,14 +88,14 @@ class UnitAccess:
         self._staging = folder
 
     def shared_files(self) -> Mapping[str, str]:
-        """Return the parameters in use that name one file, whatever the exposure.
+        """Return the parameters in use that name the same file for every exposure.
 
         A batch of several exposures refuses them, since each would read or write the same file.
 
         Returns
         -------
         mapping
-            What to do instead, by parameter.
+            The remedy for each parameter.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""Errors of rules, caches and servers; each message says what to do about it."""
+"""Errors of rules, caches and servers; each message states a remedy."""
 
 from __future__ import annotations
 

@@ -307,7 +307,7 @@ def file_sha1(path: Path) -> str:
 
 
 def find_damage(path: Path, info: FileInfo) -> str:
-    """Return how a file differs in size or SHA-1; empty if it does not."""
+    """Return the difference of a file in size or SHA-1, in words; empty if there is none."""
     size = path.stat().st_size
     if size != info.size:
         return f"has {format_count(size, 'byte')}, not {info.size}"

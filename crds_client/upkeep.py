@@ -108,7 +108,7 @@ def _problem(cache: Cache, path: Path, info: FileInfo | None) -> str:
 def prune(cache: Cache, max_bytes: int, keep: Collection[str] = (), *, own: str = "") -> list[Path]:
     """Remove the least recently used references until the cache is small enough.
 
-    Files that running clients have requested are kept, whatever their process and host.
+    Files that running clients have requested are kept, regardless of their process and host.
 
     Parameters
     ----------

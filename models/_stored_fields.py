@@ -116,7 +116,7 @@ def check_field(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> None:
 
 
 def _oddity(path: Location, hdu: Hdu) -> str:
-    """Return why an HDU is neither an image nor a table."""
+    """Return the reason why an HDU is neither an image nor a table."""
     cards = hdu.keywords
     counts = cards.integer("PCOUNT", 0), cards.integer("GCOUNT", 1)
     if counts != (0, 1):

@@ -21,6 +21,7 @@ from calbatch.models.tiling.plan import (
     KernelCall,
     OperationNode,
     PlanNode,
+    Reduction,
     ReplaceField,
     SourceNode,
 )
@@ -71,9 +72,10 @@ class TileBudget:
     kept : int
         Memory of the tiles that a process keeps until a decision has been made, in bytes.
     decisions : int
-        Memory of the contributions to decisions, and of combining them.
+        Memory of the contributions to decisions, and of combining them. Arrays of kept tiles that
+        contributions hold are not counted again.
     reductions : int
-        Memory that other reductions declare for what they gather, combine and return.
+        Memory that other reductions declare for gathering, combining and returning values.
     """
 
     row: RowBytes
@@ -103,13 +105,14 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
     halo = max(branches.halo.values(), default=0) if len(heights) > 1 else 0
     reductions = find_reductions(tips)
     kept = [_kept_bytes(n, branches, size) for n, size in kept_rows(models).items()]
+    decisions = [reduction for reduction in reductions if reduction.spec.is_decision]
     return TileBudget(
         row,
         max(heights, default=0),
         halo,
         len(heights),
         kept=max(kept, default=0),  # these tiles are released while the next decision's are made
-        decisions=sum(r.spec.frame_bytes for r in reductions if r.spec.is_decision),
+        decisions=sum(r.spec.frame_bytes for r in decisions) + _held_bytes(decisions, models),
         reductions=sum(r.spec.frame_bytes for r in reductions if not r.spec.is_decision),
     )
 
@@ -119,6 +122,24 @@ def _kept_bytes(node: PlanNode, branches: Branches, row: int) -> int:
     kept = choose_kept_tiles(node.source, halo, row)
     cores = zip(tile_cores(node.source), kept, strict=True)
     return row * sum(core.grow(halo, frame).shape[0] for core, is_kept in cores if is_kept)
+
+
+def _held_bytes(decisions: Sequence[Reduction], models: Sequence[LazyArrays]) -> int:
+    """Return the memory of the fields that contributions hold of tiles that are not kept."""
+    decisions = [decision for decision in decisions if decision.spec.holds]
+    if not decisions:
+        return 0
+    walk, branches = _walk(models), find_branches(_tips(models))
+    total = 0
+    for decision in decisions:
+        node, alive = decision.parent, walk.states[decision.parent].alive
+        cores = tile_cores(node.source)
+        kept = [False] * len(cores)
+        if node in branches.waiting:
+            kept = choose_kept_tiles(node.source, branches.halo[node], sum(alive.values()))
+        rows = sum(core.shape[0] for core, is_kept in zip(cores, kept, strict=True) if not is_kept)
+        total += rows * sum(alive[name] for name in decision.spec.holds)
+    return total
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:

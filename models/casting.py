@@ -15,7 +15,7 @@ from calbatch.models.tiling.tile import Array
 
 def is_dask_array(value: Any) -> bool:
     """Return whether a value is a dask array, without the slow import of dask.array."""
-    # another thread may be importing it, which has no class yet
+    # another thread may still be importing it, without the class
     kind = getattr(sys.modules.get("dask.array"), "Array", None)
     return kind is not None and isinstance(value, kind)
 

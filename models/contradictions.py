@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.errors import FileError, ValidationWarning, format_count
+from calbatch.models.errors import FileError, ValidationError, ValidationWarning, format_count
 from calbatch.models.fits.layout import Hdu, Layout
 from calbatch.models.fits.readers import RowReader
 from calbatch.models.schema.meta import get_path
@@ -264,3 +264,33 @@ def check_contradictions(file: FileContents) -> None:
             if one.refused:
                 raise FileError(file.layout.path, fault)
             warnings.warn(f"{file.layout.path}: {fault}", ValidationWarning, stacklevel=4)
+
+
+def require_shapes(model: Any, where: str) -> None:
+    """Refuse a model with an array of another shape than the one that it describes.
+
+    Such an array could not be opened again, or would be lost.
+
+    Parameters
+    ----------
+    model : DataModel
+        The model.
+    where : str
+        The file to be written, for the error.
+
+    Raises
+    ------
+    ValidationError
+        If there is such an array.
+    """
+    shape = model.shape_of("data")
+    if shape is None:
+        return
+    stripes = get_path(model._content.tree, "meta.subarray.num_superstripe") or 0
+    for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
+        found = model.shape_of(name)
+        if found is not None and found[: len(expected)] != expected:
+            raise ValidationError(
+                f"{where}: {name} has the shape {found}, and data has {shape}; assign arrays that "
+                "belong together before saving"
+            )

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from calbatch.models.arrays import ModelContent
+from calbatch.models.errors import ValidationError
 from calbatch.models.fits.headers import take_cards
 from calbatch.models.schema.meta import get_path, set_path
 from calbatch.models.schema.spec import KeywordSpec, Schema
@@ -16,9 +17,19 @@ def translate(content: ModelContent, old: Schema, new: Schema) -> None:
 
     Metadata that only the old schema names become header cards, and cards that only the new one
     names become metadata, so that both are written when the model is saved.
+
+    Raises
+    ------
+    ValidationError
+        If the files of one schema are FITS, and those of the other hold trees.
     """
     if old is new:
         return
+    if old.stored_as != new.stored_as:
+        formats = old.stored_as.upper(), new.stored_as.upper()
+        raise ValidationError(
+            f"a model of {formats[0]} files cannot become one of {formats[1]} files"
+        )
     for spec in _only_in(old, new):
         value = get_path(content.tree, spec.path)
         if value is None:

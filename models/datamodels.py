@@ -11,14 +11,14 @@ name is the class's, which `DataModel.save` writes as DATAMODL, and by which `op
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
 
-from calbatch.models.classes import _products, _reference_tables, _references
+from calbatch.models.classes import _products, _reference_tables, _references, _trees
 
 # Each class is listed once, in the __all__ of its module.
 from calbatch.models.classes._products import *  # noqa: F403
@@ -32,7 +32,14 @@ from calbatch.models.classes._products import (
 from calbatch.models.classes._reference_tables import *  # noqa: F403
 from calbatch.models.classes._references import *  # noqa: F403
 from calbatch.models.classes._references import ReferenceFileModel
-from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
+from calbatch.models.classes._trees import *  # noqa: F403
+from calbatch.models.classes._trees import AssociationModel
+from calbatch.models.classes.reference_types import (
+    REFERENCES,
+    choose_reference_class,
+    choose_tree_class,
+    text_at,
+)
 from calbatch.models.errors import FileError, ValidationError, explain_errors, one_line
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.layout import Layout, read_layout
@@ -43,15 +50,18 @@ from calbatch.models.schema.validate import validate_value
 from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.stamps import Stamp
+from calbatch.models.trees.tree_files import holds_tree, read_file
+from calbatch.models.trees.tree_model import TreeModel
 
 __all__ = ["DataModel", "open", "open_reference"]
 __all__ += _products.__all__
 __all__ += _references.__all__
 __all__ += _reference_tables.__all__
+__all__ += _trees.__all__
 
 _BY_NAME: dict[str, type[DataModel]] = {
     name: getattr(module, name)
-    for module in (_products, _references, _reference_tables)
+    for module in (_products, _references, _reference_tables, _trees)
     for name in module.__all__
     if name != "ReferenceFileModel"
 }
@@ -61,12 +71,12 @@ GROUP = "calbatch.models"
 
 
 def open(path: str | Location | DataModel, layout: Layout | None = None) -> DataModel:
-    """Open a file with the model class that its header names, reading only headers.
+    """Open a file with the model class that its header names, reading only headers or a tree.
 
     Parameters
     ----------
     path : path, URL or DataModel
-        A FITS file; a model is returned unchanged.
+        A FITS, ASDF or JSON file; a model is returned unchanged.
     layout : Layout, optional
         The file's layout, if it has been read already.
 
@@ -74,21 +84,52 @@ def open(path: str | Location | DataModel, layout: Layout | None = None) -> Data
     -------
     DataModel
         Its class is the one named by DATAMODL, else that of the reference type (REFTYPE), else the
-        one for the dimensions of the science array.
+        one for the dimensions of the science array. For ASDF, it is the one named by
+        ``meta.model_type`` or ``meta.reftype``.
 
     Raises
     ------
     FileError
-        If the file is not a usable FITS file, or no model class fits it.
+        If the file is not a usable FITS, ASDF or JSON file, or no model class fits it.
     StorageError
         If the server of a URL cannot be reached or fails.
     """
     if isinstance(path, DataModel):
         return path
+    if layout is None and holds_tree(location(path)):
+        return _open_tree(location(path))
     layout = layout or read_layout(path)
     with explain_errors(path):
         cls = _choose_class(location(path), layout)
         return cls(path, layout=layout)
+
+
+def _open_tree(path: Location, reference_type: str = "") -> TreeModel:
+    """Open a file that holds a tree, of a reference type if one is given."""
+    stored_as, tree = read_file(path)
+    reftype = reference_type or _tree_type(tree)
+    name = "" if reference_type else text_at(tree, "meta.model_type")
+    point = None if name in _BY_NAME else _find_entry_point(name)
+    named = _load_added_class(path, point) if point else _BY_NAME.get(name)
+    cls = named or choose_tree_class(reftype, stored_as, tree)
+    if stored_as == "json" and {"asn_type", "products"} <= tree.keys():
+        cls = AssociationModel
+    form = stored_as.upper()
+    if cls is None and not reftype:
+        raise FileError(path, f"is {form}, but names neither a model class nor a reference type")
+    if cls is None:
+        raise FileError(
+            path, f"is {form}; there is no model class for {form} files of type {reftype!r}"
+        )
+    if not issubclass(cls, TreeModel):
+        raise FileError(path, f"is {form}; files of {cls.__name__} are FITS")
+    return cls.of_tree(path, stored_as, tree)
+
+
+def _tree_type(tree: Mapping[str, Any]) -> str:
+    """Return the reference type of a tree, which is in its metadata or, in JSON, at its top."""
+    found = text_at(tree, "meta.reftype") or text_at(tree, "reftype")
+    return found.strip().lower() or ("msaoper" if "msaoper" in tree else "")
 
 
 def open_reference(reference_type: str, init: Any, copies: CopyProvider | None = None) -> DataModel:
@@ -143,6 +184,10 @@ def as_reference(reference_type: str, model: DataModel) -> DataModel:
 
 def _missing_field(model: DataModel, cls: type[DataModel]) -> str | None:
     """Return a field that a class requires and a model lacks, or None; one is always required."""
+    if issubclass(cls, TreeModel):
+        return (
+            None if isinstance(model, TreeModel) else next(iter(load_schema(cls.schema_url).parts))
+        )
     specs = load_schema(cls.schema_url).fields.values()
     missing = [spec for spec in specs if not _has_field(model, spec)]
     required = [spec for spec in missing if spec.required or len(missing) == len(specs)]
@@ -159,9 +204,12 @@ def _open_reference(
     reference_type: str, path: str, stamp: Stamp, copies: CopyProvider | None
 ) -> DataModel:
     """Return a reference's model, which callers copy; ``stamp`` changes with the file."""
-    chosen = choose_reference_class(reference_type, lambda: read_layout(path))
-    cls = chosen or ReferenceFileModel
-    model = cls(path, copies=copies)
+    model: DataModel
+    if holds_tree(location(path)):
+        model = _open_tree(location(path), reference_type)
+    else:
+        chosen = choose_reference_class(reference_type, lambda: read_layout(path))
+        model = (chosen or ReferenceFileModel)(path, copies=copies)
     reftype = str(model.meta.reftype or "").strip().lower()
     if reftype in REFERENCES and reftype != reference_type:
         raise FileError(path, f"is a {reftype} reference, by its REFTYPE, not a {reference_type}")

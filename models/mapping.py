@@ -207,6 +207,7 @@ class MappedArrays(LazyArrays):
         frame_bytes: int,
         radius: int = 0,
         optional: Sequence[str] = (),
+        holds: Sequence[str] = (),
         **arguments: Any,
     ) -> Reduction:
         """Return a value of the whole frame, gathered from the tiles computed so far.
@@ -217,20 +218,28 @@ class MappedArrays(LazyArrays):
         Parameters
         ----------
         gather : callable
-            A kernel as in `map_tiles`, which runs on each tile and may return any small object.
+            A kernel as in `map_tiles`, which runs on each tile and may return any small object, or
+            arrays of the tile itself.
         combine : callable
             Computes the value from the list of results, in the order of the tiles from top to
             bottom. It must not depend on the number and heights of the tiles.
         frame_bytes : int
-            Memory that the gathered results of all tiles and their combination take.
+            Memory that the gathered results of all tiles and their combination take, without those
+            arrays of the tiles that ``holds`` names.
         radius : int
             Number of neighbouring rows that ``gather`` receives on either side of the tile's own.
+        holds : sequence of str
+            The fields whose arrays are in the results of ``gather`` as they are. They take memory
+            only where the tile is not kept.
         optional, **arguments
             As for `map_tiles`; `calbatch.models.tiling.plan.CORE` stands for the tile's own region.
         """
         source = self._twin()
         call, reductions = source._call(gather, {}, arguments, radius=radius, optional=optional)
-        spec = ReductionSpec(call, make_portable(combine), None, frame_bytes=frame_bytes)
+        held = tuple(source._ensure(name).key for name in holds)
+        spec = ReductionSpec(
+            call, make_portable(combine), None, frame_bytes=frame_bytes, holds=held
+        )
         return Reduction(cast("PlanNode", source._content.node), spec, reductions)
 
     def _bands(self, rows: int = 256) -> tuple[Region, ...]:

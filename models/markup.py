@@ -14,7 +14,7 @@ _CELL = 'style="text-align:left"'  # JupyterLab aligns each cell to the right
 
 
 class Markup(str):
-    """HTML, as opposed to text that remains to be escaped."""
+    """HTML, as opposed to text that must still be escaped."""
 
     __slots__ = ()
 

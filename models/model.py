@@ -273,7 +273,7 @@ class DataModel(MappedArrays):
         return next((value for value in found if value is not None), None)
 
     def misread_reason(self, path: str) -> str | None:
-        """Return why the value of a header card was not accepted as metadata.
+        """Return the reason why the value of a header card was not accepted as metadata.
 
         Returns
         -------

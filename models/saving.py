@@ -14,7 +14,7 @@ from dask.base import compute
 
 from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
 from calbatch.models.budget import kept_rows, row_bytes
-from calbatch.models.contradictions import companion_shapes
+from calbatch.models.contradictions import require_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
@@ -92,8 +92,7 @@ class ProductFile:
         self._parts = {""}
         for name, index, item in list_items(model):
             prefix = field_prefix(name, index)
-            own = _off_grid_images(item._content)
-            self.off_grid |= {f"{prefix}{field}": array for field, array in own.items()}
+            self.off_grid |= {f"{prefix}{n}": a for n, a in _off_grid_images(item._content).items()}
             if item._content.node is not None:
                 self._parts.add(prefix)
 
@@ -171,7 +170,7 @@ def _off_grid_images(content: ModelContent) -> dict[str, Array]:
     return {name: array for name, array in arrays.items() if array.dtype.names is None}
 
 
-def _now() -> str:
+def format_now() -> str:
     """Return the value of DATE: the current time, or the one given by SOURCE_DATE_EPOCH."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     when = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
@@ -185,21 +184,6 @@ def _require_fields(model: DataModel, path: Location) -> None:
             raise ValidationError(
                 f"{path}: {type(model).__name__} has no {name} ({spec.title or spec.hdu}), and a "
                 f"file without it cannot be opened; assign model.{name} before saving"
-            )
-
-
-def _require_shapes(model: DataModel, path: Location) -> None:
-    """Raise an error if an array is not of the shape without which it is lost or unreadable."""
-    shape = model.shape_of("data")
-    if shape is None:
-        return
-    stripes = get_path(model._content.tree, "meta.subarray.num_superstripe") or 0
-    for name, expected in companion_shapes(model.schema.name, shape, stripes).items():
-        found = model.shape_of(name)
-        if found is not None and found[: len(expected)] != expected:
-            raise ValidationError(
-                f"{path}: {name} has the shape {found}, and data has {shape}; assign arrays that "
-                "belong together before saving"
             )
 
 
@@ -260,10 +244,13 @@ def build_writer(
     """
     content = model._content
     _require_plain_name(path)
+    if model.schema.stored_as != "fits":
+        kind = model.schema.stored_as.upper()
+        raise FileError(path, f"a {type(model).__name__} is not saved as FITS, but as {kind}")
     _require_fields(model, path)
-    _require_shapes(model, path)
+    require_shapes(model, str(path))
     tree = copy_metadata(content.tree)
-    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or _now()}
+    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or format_now()}
     for name, value in own.items():
         if f"meta.{name}" in model.schema.keywords:
             set_path(tree, f"meta.{name}", value)
@@ -375,8 +362,7 @@ def build_saving_graph(
         pairs = zip(models, writers, strict=True)
         sinks: list[Sink] = [s for (model, _), writer in pairs for s in _sinks(model, writer)]
         if with_statistics:
-            tiled = [(m, p) for m, p in models if m._content.node is not None]
-            sinks += [StatisticsSink(model, path) for model, path in tiled]
+            sinks += [StatisticsSink(m, p) for m, p in models if m._content.node is not None]
         return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
     except BaseException:
         for writer in writers:

@@ -19,7 +19,7 @@ class ThreadPool(ThreadPoolExecutor):
     """A pool whose threads end even if an interrupt arrives while one of them is started.
 
     An exception that a signal handler raises within `ThreadPoolExecutor.submit` can leave a thread
-    that the executor does not know. Nobody ends it, and the process waits for it for ever.
+    that the executor does not know. It never ends, and the process waits for it forever.
     Functions are called in the context of their submission, as in dask's pools.
     """
 
@@ -33,7 +33,7 @@ class ThreadPool(ThreadPoolExecutor):
 def defer_interrupts() -> Iterator[None]:
     """Handle signals that arrive within this context at its end.
 
-    Other threads than the main one handle no signals: there, it has no effect.
+    It has no effect in other threads than the main one, which handle no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +47,7 @@ def defer_interrupts() -> Iterator[None]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
-            if callable(handler):  # neither the default action nor one that is not Python's
+            if callable(handler):  # a handler in Python, not the default action or one in C
                 before[number] = handler
                 signal.signal(number, note)
         yield

@@ -24,7 +24,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 HEAVY = {"astropy", "click", "dask", "distributed", "importlib.metadata", "numba", "numpy", "rich"}
 
 
-def imported_by(code):
+def modules_after(code):
     """Return the modules that a new interpreter has imported after some code."""
     program = f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"
     command = [sys.executable, "-c", program]
@@ -35,7 +35,7 @@ def imported_by(code):
     "code", ["import calbatch", "import calbatch; dir(calbatch)", "from calbatch import steps"]
 )
 def test_the_package_imports_nothing_until_it_is_used(code):
-    assert not imported_by(code) & HEAVY
+    assert not modules_after(code) & HEAVY
 
 
 def test_each_name_is_the_object_of_its_own_module():

@@ -32,7 +32,13 @@ KERNELS = ("calibrate/steps/",)
 """Folders whose calls may have more positional arguments: kernels cannot take keywords."""
 VARIADIC = ("Table", "TypeVar", "self._change", "stream", "super().redirect_request")
 """Functions that take any number of like arguments, or whose signature is a library's."""
-EXCEPTION_LIMITS = {"untested": 0, "participles": 0, "adjectives": 1, "docstrings": 0}
+EXCEPTION_LIMITS = {
+    "untested": 0,
+    "participles": 0,
+    "adjectives": 1,
+    "docstrings": 0,
+    "helpers": 12,
+}
 SUBCOMMANDS = "cluster/cli/"
 """Folder whose functions are named for the subcommands of `calbatch`."""
 
@@ -103,7 +109,7 @@ def test_no_file_is_large():
     assert [relative(p) for p in [*SOURCES, *TESTS, *pictures] if p.stat().st_size > 200_000] == []
 
 
-def test_no_file_names_a_place_on_somebodys_machine():
+def test_no_file_names_a_place_on_one_machine():
     place = re.compile(r"(?<![\w.])/(?:home|root|work|Users)/\w")
     mine = [p for p in [*SOURCES, *TESTS, *OTHERS, *PAGES] if p != Path(__file__)]
     mine += [ROOT / "pyproject.toml", *(p for p in (ROOT / ".ci").iterdir() if p.is_file())]
@@ -119,7 +125,7 @@ def module_name(path):
 
 def repeated_names(folder, pairs):
     """Return names that stand for two things in a folder, but for the documented exceptions."""
-    found = repository.repeated(pairs)
+    found = repository.repeated_places(pairs)
     allowed = EXCEPTIONS["repeated"].get(folder, {})
     assert set(allowed) - set(found) == set(), "repository.toml: no longer repeated, remove them"
     return {name: places for name, places in found.items() if name not in allowed}
@@ -141,7 +147,9 @@ def test_a_repeated_name_is_found():
         ("cards", "models/cards.py"),
         ("Plan", "models/a.py"),
     ]
-    assert repository.repeated(pairs) == {"cards": ["models/fits/cards.py", "models/cards.py"]}
+    assert repository.repeated_places(pairs) == {
+        "cards": ["models/fits/cards.py", "models/cards.py"]
+    }
     assert repository.classes("class Plan:\n    class Inner: ...") == ["Plan"]
 
 
@@ -149,6 +157,7 @@ ADVICE = {
     "untested": "add a test of that name",
     "participles": "name it by an imperative, or by the noun that it returns",
     "adjectives": "name it by an imperative, or by the noun that it returns",
+    "helpers": "name it by an imperative, or by the noun that it returns",
     "docstrings": "begin with `Return …` or another imperative; begin those of things with a noun",
 }
 
@@ -220,6 +229,11 @@ def test_names_without_verbs_are_found():
 @pytest.mark.parametrize("name", ["told", "_kept", "brought_along", "decided", "taken_up"])
 def test_bare_participles_are_recognized(name):
     assert repository.bare_participles(f"def {name}(): ...") == [name]
+
+
+def test_unclear_helpers_are_found():
+    source = "def made(): ...\n@pytest.fixture\ndef begun(): ...\ndef make(): ..."
+    assert repository.unclear_helpers(source) == ["made"]
 
 
 @pytest.mark.parametrize(

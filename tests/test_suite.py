@@ -23,7 +23,7 @@ def test_groups_of_tests_stay_together(request):
     assert "@" in request.node.nodeid
 
 
-def test_what_a_failed_test_leaves_open_warns_in_no_other_test():
+def test_open_resources_of_a_failed_test_warn_in_no_other_test():
     def fail():
         file = Path(os.devnull).open()  # noqa: SIM115 - left open
         raise ValueError(file)

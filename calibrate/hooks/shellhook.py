@@ -149,7 +149,7 @@ def _supervise(words: Sequence[str], out: IO[bytes], err: IO[bytes]) -> int:
             )  # fmt: skip
         finally:
             os.close(write)
-        with process:  # closes the pipe, whatever happens, and waits
+        with process:  # closes the pipe in any case, and waits
             kind, _, text = report.read().decode().partition(" ")
     if kind == "status":
         return int(text)

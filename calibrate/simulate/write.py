@@ -59,7 +59,7 @@ def write_asdf(path: Path, tree: Mapping[str, Any]) -> None:
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name is unpredictable, so that nobody can place a link there.
+    # The name is unpredictable, so that no other user can place a link there.
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     write(part)
     part.replace(path)

@@ -81,8 +81,8 @@ def refuse_readouts(exposure: DataModel) -> None:
         )
     if has_zero_frame(exposure) and "IRS2" in str(meta.exposure.readpatt):
         raise StepError(
-            f"{exposure.path}: a separate zero frame (ZEROFRAM = T) in IRS2 readout is not "
-            "supported yet"
+            f"{exposure.path}: zero frames (ZEROFRAM = T) cannot be calibrated in IRS2 readout, "
+            "nor can jwst calibrate them: set ZEROFRAM = F and remove the extension ZEROFRAME"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.frames.stripes import stripes_of
+from calbatch.calibrate.frames.stripes import Stripes, is_stack, stripes_of
 from calbatch.calibrate.numbers import header_number
 from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
@@ -19,6 +19,7 @@ from calbatch.calibrate.steps._reference_pixels import (
     miri_margins,
     near_infrared_margins,
 )
+from calbatch.calibrate.steps.saturation import spans_of_stripes
 from calbatch.models.datamodels import IPCModel, RampModel, open_reference
 from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
@@ -42,20 +43,23 @@ class IPCStep(Step):
         if is_interleaved(ramp):
             return self._process_interleaved(ramp)
         weights = kernel_of(self.open_reference(ramp, "ipc"))
-        if stripes_of(ramp) is not None:
-            raise StepError(
-                f"{ramp.path}: {self.name}: multistripe readout (MSTR_RD1) is not supported, since "
-                "neighbours in the array are not neighbours on the detector; skip the step"
-            )
-        interior = interior_of(ramp)
+        stripes = stripes_of(ramp)
+        kernel: Any = deconvolve
+        frame, place = ramp.frame, dict[str, Any]()
+        if stripes is not None:
+            _require_plain_stripes(ramp, stripes, weights)
+            frame = stripes.shape
+            if is_stack(ramp, stripes):
+                kernel, place = deconvolve_stack, {"height": frame[0]}
         return ramp.map_tiles(
-            deconvolve,
+            kernel,
             outputs=("data",),
             radius=max(weights.shape[:2]) // 2,
             label=self.name,
             weights=weights,
-            interior=interior,
+            interior=interior_of(ramp, frame),
             region=REGION,
+            **place,
         )
 
     def _process_interleaved(self, ramp: RampModel) -> RampModel:
@@ -78,23 +82,55 @@ class IPCStep(Step):
         )
 
 
-def interior_of(exposure: DataModel) -> Region:
-    """Return the region of an exposure's array without reference pixels.
+def _require_plain_stripes(exposure: DataModel, stripes: Stripes, weights: Array | Reader) -> None:
+    """Reject stripes whose reference pixels or kernels are unknown.
+
+    As in jwst, reference pixels and kernels are those of a subarray, which the array of stripes is
+    taken for.
+    """
+    if not isinstance(weights, np.ndarray):
+        raise StepError(
+            f"{exposure.path}: a kernel for each pixel is not supported in multistripe readout "
+            "(MSTR_RD1), where rows of the array are not consecutive on the detector: use a single "
+            "kernel, or skip the step"
+        )
+    (top, left), (rows, columns) = _origin_of(exposure), stripes.shape
+    if top + rows > DETECTOR or left + columns > DETECTOR:
+        raise StepError(
+            f"{exposure.path}: an array of {rows} rows and {columns} columns that starts at "
+            f"SUBSTRT1 = {left + 1}, SUBSTRT2 = {top + 1} exceeds the detector, so its reference "
+            "pixels are unknown; jwst's step cannot calibrate such stripes either: skip the step"
+        )
+
+
+def interior_of(exposure: DataModel, frame: tuple[int, int]) -> Region:
+    """Return the region of an array without reference pixels.
+
+    Parameters
+    ----------
+    exposure : DataModel
+        The exposure.
+    frame : tuple of int
+        Rows and columns of the array, which is the exposure or one of its stripes.
 
     Raises
     ------
     StepError
         If the header lacks the array's position on the detector.
     """
+    miri = exposure.meta.instrument.name == "MIRI"
+    margins = (miri_margins if miri else near_infrared_margins)(frame, _origin_of(exposure))
+    return margins.interior(frame)
+
+
+def _origin_of(exposure: DataModel) -> tuple[int, int]:
+    """Return row and column of the array's first pixel on the detector, from 0."""
     xstart, ystart = (header_number(exposure, f"meta.subarray.{n}") for n in ("xstart", "ystart"))
     if xstart is None or ystart is None:
         raise StepError(
             f"{exposure.path}: the header lacks SUBSTRT1 or SUBSTRT2, the start of the array"
         )
-    origin = ystart - 1, xstart - 1
-    miri = exposure.meta.instrument.name == "MIRI"
-    margins = (miri_margins if miri else near_infrared_margins)(exposure.frame, origin)
-    return margins.interior(exposure.frame)
+    return ystart - 1, xstart - 1
 
 
 def kernel_of(reference: IPCModel) -> Array | Reader:
@@ -144,6 +180,32 @@ def deconvolve(data: Array, *, weights: Array, interior: Region, region: Region)
         weights = weights[:, :, rows, cols]
     for frame in np.ndindex(data.shape[:2]):
         result[frame][rows, cols] = _convolve(data[frame][rows, cols], weights)
+    return result
+
+
+def deconvolve_stack(
+    data: Array, *, weights: Array, interior: Region, region: Region, height: int
+) -> Array:
+    """Convolve each group's pixels in the stripes of a stack, which are not neighbours.
+
+    Parameters
+    ----------
+    data, region
+        As for `deconvolve`.
+    weights : ndarray
+        (kernel rows, kernel columns).
+    interior : Region
+        The part of each stripe without reference pixels.
+    height : int
+        Rows of a stripe.
+    """
+    first, result = region.rows[0], np.empty_like(data)
+    for rows in spans_of_stripes(region.rows, height):
+        start = (first + rows.start) % height
+        inside = Region((start, start + rows.stop - rows.start), region.cols)
+        result[..., rows, :] = deconvolve(
+            data[..., rows, :], weights=weights, interior=interior, region=inside
+        )
     return result
 
 

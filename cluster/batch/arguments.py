@@ -85,7 +85,7 @@ def accept_arguments(
 def accept_in_constructor(
     record: Callable[P, ArgumentsT],
 ) -> Callable[[Callable[[ObjectT, ArgumentsT], None]], Callable[Concatenate[ObjectT, P], None]]:
-    """Return a decorator that does for an ``__init__`` what `accept_arguments` does.
+    """Return a decorator like `accept_arguments`, for an ``__init__``.
 
     The class has the docstring, to be completed with `insert_fields`.
     """

@@ -1,7 +1,7 @@
-"""The batch that `calbatch cancel` and `calbatch resume` mean if they are given no name.
+"""The batch of `calbatch cancel` and `calbatch resume` without a name.
 
 These commands change a batch, so they never guess: in an output folder, only its own batches count;
-elsewhere, there must be exactly one batch to which the command could apply.
+elsewhere, the command must apply to exactly one batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNFINISHED = ("failed", "interrupted", "cancelled")
 """States of a batch that can be resumed."""
 
 SHOWN = 10
-"""Maximum number of batches to list if several could be meant."""
+"""Maximum number of batches to list if the command applies to several."""
 
 
 def find_to_cancel(batch: str | None) -> BatchFolder:
@@ -35,7 +35,7 @@ def find_to_cancel(batch: str | None) -> BatchFolder:
     batch : str, optional
         See `calbatch.cluster.folder.find_batch`, but an output folder stands for the batch that is
         running there. By default, the batch that is running in the working folder or, if that has
-        no batches, the user's only one that is running.
+        no batches, the user's only running batch.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def find_to_resume(batch: str | None) -> BatchFolder:
     ----------
     batch : str, optional
         See `calbatch.cluster.folder.find_batch`. By default, the latest batch of the working folder
-        or, if that has none, the user's only one that is unfinished.
+        or, if that has none, the user's only unfinished batch.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def _read_rows(output: Path) -> list[BatchRow]:
 def _select(
     candidates: Sequence[BatchFolder], states: Collection[str]
 ) -> list[tuple[BatchFolder, str]]:
-    """Return the candidates that are in one of some states, each with its state."""
+    """Return the candidates in one of the given states, each with its state."""
     found: list[tuple[BatchFolder, str]] = []
     damage: DamagedLedgerError | None = None
     for folder in candidates:
@@ -117,7 +117,7 @@ def _select(
         state = batch_state(folder, row)
         if state in states:
             found.append((folder, state))
-    if not found and damage is not None:  # it says how to repair the ledger
+    if not found and damage is not None:  # its message says how to repair the ledger
         raise damage
     return found
 
@@ -125,7 +125,7 @@ def _select(
 def _require_one(
     found: Sequence[tuple[BatchFolder, str]], command: str, adjective: str
 ) -> BatchFolder:
-    """Return the only batch of a list; the adjective describes the states of its batches."""
+    """Return the only batch of a list; the adjective describes its state in messages."""
     if len(found) == 1:
         return found[0][0]
     if not found:

@@ -3,7 +3,8 @@
 The batch is driven by the process or Slurm job that `calbatch submit` starts as well, never by a
 thread of this process. It thus outlives a notebook's kernel, leaves signals and the interpreter to
 the user's code, and any number of batches run side by side. The ledger is the only link: an object
-reads from it whatever it reports, so another process that attaches to the batch reports the same.
+takes all its answers from the ledger, so that another process that attaches to the batch gives
+the same answers.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from calbatch.models.markup import make_display
 from calbatch.models.storage.location import Location
 
 _LOOK_EVERY = 0.5
-"""Seconds between checks of a batch that is waited for."""
+"""Seconds between checks while waiting for a batch."""
 
 
 class Batch:
@@ -126,7 +127,7 @@ class Batch:
         return self
 
     def cancel(self, *, now: bool = False) -> None:
-        """Ask the batch to stop, which `resume` can continue.
+        """Ask the batch to stop; `resume` continues it.
 
         Parameters
         ----------

@@ -42,10 +42,10 @@ def record_job(folder: BatchFolder, job: str) -> None:
 def read_job(folder: BatchFolder) -> str | None:
     """Return the number of the Slurm job that drives a batch; None if none does."""
     try:
-        job = folder.job.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
+        job = folder.job.read_bytes().strip()  # text has further white space, such as 0x1c
+    except OSError:
         return None
-    return job if job.isdecimal() else None  # a damaged file
+    return job.decode("ascii") if job.isdigit() else None  # a damaged file
 
 
 def is_job_alive(job: str) -> bool:

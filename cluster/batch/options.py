@@ -130,7 +130,7 @@ def read_address(scheduler: Any) -> str:
     Raises
     ------
     RequestError
-        If it is nothing of the kind.
+        If it is none of these.
     """
     if isinstance(scheduler, str):
         return scheduler

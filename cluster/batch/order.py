@@ -41,11 +41,11 @@ class Order:
     pars : bool
         True if parameter references are read.
     exposure : ExposureOptions
-        How exposures are read, tiled and written.
+        Options for reading, tiling and writing exposures.
     site : SiteRequest
         The requested place to run.
     rerun : RerunPolicy
-        Which exposures are calibrated although they have been calibrated before.
+        Rules for exposures that have been calibrated before.
     policy : RetryPolicy
         Limits on retries, delays and waiting.
     recursive : bool

@@ -182,7 +182,7 @@ def _sections(result: Result) -> Iterator[Markup]:
 
 
 def read_result(folder: BatchFolder) -> Result:
-    """Return the result of a batch from its ledger alone, whoever drives it.
+    """Return the result of a batch from its ledger alone, regardless of its driver.
 
     Parameters
     ----------

@@ -175,7 +175,7 @@ class _Session:
         )
 
     def _end(self, batch: int, state: str, reason: str) -> Ending:
-        """Record how the batch ended, and print the outcomes that could not be recorded."""
+        """Record the end of the batch, and print the outcomes that could not be recorded."""
         try:
             recorded = self.ledger.reset_running(batch, reason)
             state, reason = self._await_commit(recorded, state, reason)
@@ -294,7 +294,7 @@ class _Session:
 
     @contextmanager
     def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:
-        """Open the site, and show and record where it is."""
+        """Open the site, and show and record its place."""
         with ExitStack() as stack:
             site = self._enter_site(stack, alone=alone)
             if site.description != self.place.description:

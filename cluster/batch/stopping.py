@@ -1,4 +1,4 @@
-"""Stopping the driver of a batch, wherever it runs.
+"""Stop requests to the driver of a batch on any host.
 
 This module imports nothing heavy, since `calbatch cancel` needs nothing else.
 """

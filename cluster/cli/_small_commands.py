@@ -1,4 +1,4 @@
-"""The commands that list or check something, and that batches do without."""
+"""Subcommands that list or check something, with imports that batches do not need."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def inspect(path: str, meta: bool) -> None:
 @json_lines_option
 @click.pass_context
 def doctor(ctx: click.Context, output: str, as_json: bool) -> None:
-    """Show whether batches can run here: what is wrong, and what to type.
+    """Check whether batches can run here, and show how to fix each problem.
 
-    The installation, kernels, reference cache and context, sites, Slurm, dashboard and disks.
+    Covers the installation, kernels, references, sites, Slurm, dashboard and disks.
     """
     from calbatch.cluster.cli.commands import doctor as command
 
@@ -107,7 +107,7 @@ def doctor(ctx: click.Context, output: str, as_json: bool) -> None:
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script with which a shell completes commands, pipelines, parameters and batches.
+    """Print the script that makes a shell complete commands, pipelines, parameters and batches.
 
     In bash: eval "$(calbatch completion bash)"
     """
@@ -117,4 +117,4 @@ def completion(shell: str) -> None:
 
 
 SMALL_COMMANDS = (steps, pipelines, sites_, params, inspect, doctor, completion)
-"""The commands of this module, in the order in which they are declared."""
+"""The commands of this module, in the order of their declaration."""

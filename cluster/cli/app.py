@@ -121,7 +121,7 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
     """Stop a batch: start no further exposures, and finish those that are running.
 
     Without BATCH, the one that is running in the working folder or, if that has no batches, your
-    only one that is running.
+    only running batch.
     """
     from calbatch.cluster.cli.commands import batches
 
@@ -134,8 +134,8 @@ def cancel(ctx: click.Context, batch: str | None, now: bool) -> None:
 def resume(ctx: click.Context, batch: str | None, detach: bool, debug: bool) -> None:
     """Calibrate the exposures of a batch that are waiting, failed or quarantined.
 
-    Without BATCH, the latest one of the working folder or, if that has no batches, your only one
-    that is unfinished.
+    Without BATCH, the latest one of the working folder or, if that has no batches, your only
+    unfinished batch.
     """
     from calbatch.cluster.cli.commands import batches
 

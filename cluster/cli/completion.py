@@ -1,7 +1,7 @@
 """Completion of the command line in a shell; `calbatch completion` prints the shell's script.
 
-click calls a completer with the context, the parameter and the text so far. Completers never
-disturb the prompt: the command itself reports what is wrong, not its completion.
+click calls a completer with the context, the parameter and the text so far. Completers print
+nothing, and ignore errors: the command itself reports them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def completer(function: Callable[[click.Context, str], Iterable[tuple[str, str]]
         try:
             with warnings.catch_warnings(action="ignore"):
                 candidates = [c for c in function(ctx, incomplete) if c[0].startswith(incomplete)]
-        except Exception:  # the command itself reports what is wrong, such as a bad configuration
+        except Exception:  # such as a bad configuration, which the command itself reports
             return []
         finally:
             logging.disable(logging.NOTSET)

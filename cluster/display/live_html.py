@@ -30,7 +30,7 @@ class Snapshot:
     text : str
         The same as text, for programs that show no HTML.
     is_final : bool
-        True if it is going to stay as it is.
+        True if it is the last one.
     """
 
     html: str

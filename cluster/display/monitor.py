@@ -27,10 +27,10 @@ STATE_LETTERS = {
 """The letter that stands for each state of an exposure in a snapshot."""
 
 MOST_FAILURES = 200
-"""Number of failures in a snapshot: the latest."""
+"""Maximum number of failures in a snapshot, the latest ones."""
 
 LONGEST_TEXT = 500
-"""Characters of a text in a snapshot, the rest of which is left out."""
+"""Maximum number of characters of a text in a snapshot; the rest is left out."""
 
 DISK_EVERY = 5.0
 """Seconds between measurements of the space on the disk."""
@@ -80,7 +80,7 @@ class BatchSnapshot:
     steps : mapping
         CPU seconds by step, since the driver began.
     cache_requests, cache_hits : int
-        Number of pieces of references that workers asked their caches for, and that were there.
+        Numbers of requests for parts of references to the workers' caches, and of hits.
     free : int, optional
         Bytes that are free on the disk of the output folder.
     output, site : str
@@ -107,7 +107,7 @@ class BatchSnapshot:
     failures: Sequence[FailedExposure]
 
     def public_part(self) -> dict[str, Any]:
-        """Return the states and numbers, which anybody may see, as values for JSON."""
+        """Return the states and numbers, which anyone may see, as values for JSON."""
         return {k: v for k, v in asdict(self).items() if k not in ("output", "site", "failures")}
 
     def private_part(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lines that are printed as they are, such as JSON for programs, however many there are."""
+"""Output of long lists, such as JSON for programs, in lines that are never wrapped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = 1000
 
 
 def print_lines(lines: Iterable[str], console: Console | None = None) -> None:
-    """Print lines without wrapping, as long as anybody reads them.
+    """Print lines without wrapping, until the reader closes the pipe.
 
     Parameters
     ----------
@@ -36,6 +36,6 @@ def print_json_lines(records: Iterable[Mapping[str, Any]]) -> None:
 def _as_json(record: Mapping[str, Any]) -> str:
     try:
         return json.dumps(record, default=str, allow_nan=False)
-    except ValueError:  # NaN or an infinity, which json would write as JavaScript has them
+    except ValueError:  # NaN and infinities, which JSON does not have
         finite = {k: str(v) if isinstance(v, float) else v for k, v in record.items()}
         return json.dumps(finite, default=str)

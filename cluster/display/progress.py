@@ -74,7 +74,7 @@ class BatchTally:
         return max(remaining * span / count - idle, min(remaining, 1) * span / count)
 
     def line(self, width: int | None = None) -> str:
-        """Return a one-line summary; if it is wider than a width, without what matters least."""
+        """Return a one-line summary; its least important parts are left out to fit into a width."""
         parts = [(f"{self.done}/{self.total} done", 0), (f"{self.failed} failed", 1)]
         if self.kept:
             parts.append((f"{self.kept} of them earlier", 4))
@@ -187,7 +187,7 @@ def _bar(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     used = (bar.bar_width or 0) + ELAPSED_WIDTH
 
     class Summary(ProgressColumn):
-        """The counts in one line, as much as there is room for; the time left moves."""
+        """The summary in one line, as far as there is room; the time left counts down."""
 
         def render(self, task: Task) -> Text:
             return Text(tally.line(console.width - used), no_wrap=True)

@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def describe_left(seconds: float) -> str:
-    """Return a time left in words: as a duration, in days beyond two, and never beyond 100."""
+    """Return a time left in words: a duration up to two days, else days, of at most 100."""
     if seconds < 2 * DAY:
         return f"{duration(seconds)} left"
     if seconds < 100 * DAY:

@@ -69,7 +69,7 @@ class Recorder:
     say : callable
         Shows a line to the user.
     dependencies : Dependencies, optional
-        The units that wait for others, which are told of each final outcome.
+        The units that wait for others; it receives each final outcome.
     on_state : callable, optional
         Called with the number and the new state of an exposure.
 
@@ -159,7 +159,7 @@ class Recorder:
         self._set_state(number, "running", attempts=attempt.serial, started=time.time())
 
     def _record_attempt(self, attempt: Attempt, outcome: Outcome, log: str, result: str) -> None:
-        """Record how an attempt ended."""
+        """Record the end of an attempt."""
         text = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
         worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
         self.ledger.add_attempt(

@@ -12,7 +12,7 @@ import traceback
 import warnings
 from types import TracebackType
 
-from calbatch.models.errors import escape_text
+from calbatch.models.errors import ValidationWarning, escape_text
 
 __all__ = ["EscapingFormatter", "escape_lines", "escape_python_messages", "escape_text"]
 
@@ -65,6 +65,8 @@ def _format_warning(
     lineno: int,
     line: str | None = None,
 ) -> str:
+    if issubclass(category, ValidationWarning):  # about a file, so no place in our code helps
+        return escape_text(f"warning: {message}") + "\n"
     return escape_text(f"{filename}:{lineno}: {category.__name__}: {message}") + "\n"
 
 

@@ -94,7 +94,7 @@ class Outcome:
     kept : bool
         True if its products already existed and were kept.
     cache_requests, cache_hits : int
-        Number of pieces of references that were asked of the process's cache, and that it had.
+        Numbers of requests for parts of references to the process's cache, and of hits.
     statistics : mapping
         Statistics of the files written, by path.
     """

@@ -75,7 +75,7 @@ class _Messages:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, if possible."""
+        """Write the buffered text, if possible."""
         with _ignore_unwritable():
             self._stream.flush()
 

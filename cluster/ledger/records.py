@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 
@@ -40,12 +41,18 @@ class _Row:
         ValueError
             If a value has the wrong type, which SQLite does not check, or an unknown state.
         """
-        types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+        types = _types_of(cls)  # type: ignore[arg-type]  # classes are hashable
         values = {n: _decode(row[n]) if n in cls._json else row.get(n) for n in types}
         for name, kind in types.items():
             if not _fits(name, values[name], kind, cls._states):
                 raise ValueError(f"{name} is {values[name]!r:.60}")
         return cls(**values)
+
+
+@cache
+def _types_of(cls: type[_Row]) -> dict[str, str]:
+    """Return the annotation of each field; a batch has a row for each exposure and member."""
+    return {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -137,7 +137,7 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
         self.close()
 
     def close(self) -> None:
-        """Commit what can be committed, and release the lock."""
+        """Commit pending changes if possible, and release the lock."""
         with suppress(LedgerError):
             self.commit()
         self._connection.close()

@@ -84,16 +84,12 @@ class UnitQueries:
             "ORDER BY exposures.number, members.id"
         )
         for number, rows in groupby(self._rows(query, batch, *states), itemgetter("number")):
-            members, unit = [], None
-            for row in rows:
-                with decoding(self.path):
-                    member = MemberRow.of(row)
-                    optional = bool(member.optional)
-                    members.append(Member(member.role, member.path, member.maker, optional))
-                    unit = unit or (location(row["unit_path"]), row["pipeline"], row["product"])
-            assert unit is not None  # a group has rows
-            path, pipeline, product = unit
-            yield Unit(number, path, tuple(members), pipeline, product)
+            group = list(rows)
+            with decoding(self.path):
+                found = map(MemberRow.of, group)
+                members = tuple(Member(m.role, m.path, m.maker, bool(m.optional)) for m in found)
+                path = location(group[0]["unit_path"])
+            yield Unit(number, path, members, group[0]["pipeline"], group[0]["product"])
 
     def count_held(self, batch: int) -> int:
         """Return the number of held units, which wait for others."""

@@ -22,7 +22,7 @@ from calbatch.models.private import (
 log = logging.getLogger(__name__)
 
 MAX_FILES = 4096
-"""Number of files whose checksums are remembered; those that were used last stay."""
+"""Maximum number of remembered checksums; the most recently used ones are kept."""
 
 _MAX_BYTES = 16 * 2**20
 _SETTLED = 2 * 10**9  # nanoseconds; the coarsest times of file systems (FAT)
@@ -62,7 +62,7 @@ class ChecksumMemory:
     Parameters
     ----------
     folder : Path
-        The folder of the file, which is made, private to this user, when it is first needed.
+        Folder of the file; created when it is first needed, private to this user.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +93,7 @@ class ChecksumMemory:
             self._used[path] = state, checksum
 
     def save(self) -> None:
-        """Write the checksums, the latest at the end; failing to do so has no effect."""
+        """Write the checksums, the latest at the end; errors are logged and ignored."""
         with self._guard:
             before = self._read()
             earlier = [each for each in before.items() if each[0] not in self._used]
@@ -132,5 +132,5 @@ def _parse_entry(
     size: int, mtime_ns: int, ctime_ns: int, inode: int, checksum: str
 ) -> tuple[FileState, str]:
     if not _SHA1.fullmatch(checksum):
-        raise ValueError(f"{checksum!r} is no SHA-1")
+        raise ValueError(f"{checksum!r} is not a SHA-1 checksum")
     return FileState(size, mtime_ns, ctime_ns, inode), checksum

@@ -226,7 +226,7 @@ def identity(
     references : mapping
         Name and checksum of each reference, by type. Products record the names.
     members : sequence
-        For a unit with members: what identifies them, including the identities of their makers.
+        For a unit with members: values that identify them, with the identities of their makers.
     """
     values = [list(source), settings, dict(references)]
     return json_digest([*values, list(members)] if members else values)

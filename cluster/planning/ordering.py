@@ -88,7 +88,7 @@ def _list_ordering_steps(step: Step) -> Iterator[Step]:
 
 
 def require_state_names(steps: Iterable[Step], ordering: Ordering) -> None:
-    """Refuse a suffix that renames what is handed on, since the next exposure would not find it.
+    """Refuse a suffix that renames the state product, which the next exposure would not find.
 
     Parameters
     ----------
@@ -164,10 +164,10 @@ def _describe_unreadable(ordering: Ordering, errors: Sequence[str]) -> str:
 
 
 class _Keys(NamedTuple):
-    """Keys that group and order an exposure, and the reasons why they are unknown, or "".
+    """Keys that group and order an exposure, and reasons why they are unknown.
 
-    ``fault`` is about a card of another type, and ``missing`` about the lack of the value that
-    orders exposures first of all.
+    ``fault`` names a card of a wrong type, and ``missing`` the first ordering keyword if the file
+    lacks it; they are "" otherwise.
     """
 
     group: Any

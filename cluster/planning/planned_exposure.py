@@ -130,7 +130,7 @@ class PlannedExposure:
             yield identity(self.source, digest, names_and_checksums, self._members())
 
     def _members(self) -> list[Any]:
-        """Return what identifies the members: product name, versions of files, makers, keywords."""
+        """Return the values that identify the members, such as versions of files and makers."""
         if not self.inputs and not self.makers:
             return []
         inputs = [[i.role, str(i.path), i.size, i.mtime_ns] for i in self.inputs]

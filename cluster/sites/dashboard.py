@@ -1,6 +1,6 @@
 """dask's dashboard, whose libraries are imported when a page is first requested.
 
-They take about a second of CPU, and most batches end before anybody looks.
+Importing them takes about a second of CPU, and most batches end before a page is requested.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from calbatch.cluster.sites.page.plugin import NAME
 
 
 class LateDashboard(web.Application):
-    """Stands in for a scheduler's dashboard until a page is requested that nothing else serves.
+    """Placeholder for a scheduler's dashboard until the first request that nothing else serves.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class LateDashboard(web.Application):
         self._opening: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Import the dashboard, and have it replace this application.
+        """Import the dashboard, and replace this application by it.
 
         Raises
         ------
@@ -43,10 +43,10 @@ class LateDashboard(web.Application):
         """
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
-        await asyncio.shield(self._opening)  # the first browser may go away meanwhile
+        await asyncio.shield(self._opening)  # the first browser may disconnect meanwhile
 
     async def _open(self) -> None:
-        # in a thread, since the scheduler has work to do
+        # in a thread, so that the scheduler keeps responding
         name = "distributed.dashboard.scheduler"
         dashboard = await IOLoop.current().run_in_executor(None, import_module, name)
         server = self._scheduler
@@ -57,7 +57,7 @@ class LateDashboard(web.Application):
 
 
 class _FirstRequest(web.RequestHandler):
-    """Open the dashboard, and have the browser repeat its request."""
+    """Open the dashboard, and make the browser repeat its request."""
 
     application: LateDashboard
 
@@ -98,7 +98,7 @@ routes: list[tuple[str, type, dict[str, Any]]] = [(r"individual-plots.json", _Pl
 
 
 def scheduler_options() -> Mapping[str, Any]:
-    """Return the options of a scheduler whose dashboard is going to be added later.
+    """Return the options of a scheduler whose dashboard is added later.
 
     Without bokeh, dask serves a page that says so.
     """

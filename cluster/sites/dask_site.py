@@ -105,7 +105,7 @@ class DaskSite:
         self._watch = WorkerWatch(client)
 
     def room(self) -> int:
-        """Return how many exposures to keep in flight."""
+        """Return the number of exposures to keep in flight."""
         now = time.monotonic()
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
             # `find_silent` reports a scheduler that does not answer, `collect` one that is lost
@@ -150,7 +150,7 @@ class DaskSite:
         self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
 
     def _is_connected(self) -> bool:
-        """Return whether this is still the connection to the scheduler of the start.
+        """Return whether the client still has its first connection to the scheduler.
 
         A client connects again by itself, but the tasks that it had submitted are lost.
         """

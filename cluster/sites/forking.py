@@ -1,8 +1,7 @@
-"""Forking multiprocessing's fork server from this process.
+"""A fork server of multiprocessing that is forked from this process.
 
-Python starts the fork server as a new interpreter, which has to import everything again. The
-command line's process has just imported it, and nothing else can be running in it: no threads, and
-no code of a user's script.
+Python starts the fork server as a new interpreter, which imports everything again. The command
+line's process has done so already, and runs nothing else: neither threads nor a user's script.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _MALLOC_PARAMETERS = {
     "MALLOC_MMAP_THRESHOLD_": -3,
     "MALLOC_ARENA_MAX": -8,
 }
-"""Numbers by which glibc's ``mallopt`` knows the variables that it reads when a program starts."""
+"""Parameters of glibc's ``mallopt``, by the environment variables that set them in new programs."""
 
 MAX_RESIDENT = 224 * 2**20
 """Maximum resident memory of a process that may be forked, in bytes.
@@ -43,19 +42,19 @@ def allow_forking() -> None:
 
 
 def is_fork_safe() -> bool:
-    """Return whether this process may be forked: it is the command line's, small, without threads.
+    """Return whether this process can be forked: the command line's, small, with one thread.
 
-    Threads of libraries count, too: a fork would not have them, but their locks.
+    Threads of libraries count, too: a fork inherits their locks, but not the threads.
     """
     if not _is_allowed or sys.platform != "linux" or threading.active_count() > 1:
         return False
     handlers = [reference() for reference in vars(logging)["_handlerList"]]
     if any(map(_has_file, filter(None, handlers))):
-        return False  # a fork would not have the file
+        return False  # the fork closes its file
     try:
         resident = int(Path("/proc/self/statm").read_text("ascii").split()[1])
         alone = len(list(Path("/proc/self/task").iterdir())) == 1
-    except OSError:  # without /proc, nobody knows
+    except OSError:  # without /proc, the threads cannot be counted
         return False
     return alone and resident * os.sysconf("SC_PAGESIZE") <= MAX_RESIDENT
 
@@ -93,9 +92,9 @@ def fork_server_here() -> Iterator[None]:
 def _fork(program: str, descriptors: Collection[int]) -> int:
     """Fork a process that runs a program with few open files; return its ID."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # there is none, or it is closed
+        with suppress(AttributeError, OSError, ValueError):  # no stream, or a closed one
             stream.flush()
-    # The driver's handler would unwind the driver's own blocks in the new process.
+    # The driver's handler would leave the driver's contexts in the new process as well.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     process = os.fork()
     if process == 0:
@@ -105,10 +104,10 @@ def _fork(program: str, descriptors: Collection[int]) -> int:
 
 
 def _become_server(program: str, descriptors: Collection[int], mask: Collection[int]) -> NoReturn:
-    """Make a forked process like a new one, run the fork server's program in it, and exit."""
+    """Reset the state of a forked process, run the fork server's program in it, and exit."""
     status = 1
     try:
-        # Whatever else is open must not outlive the driver: its end of pipes, and locks of files.
+        # No other open file may outlive the driver, such as its ends of pipes and locked files.
         _replace_all_but({0, 1, 2, *descriptors})
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -130,8 +129,8 @@ def _become_server(program: str, descriptors: Collection[int], mask: Collection[
 def _replace_all_but(kept: Collection[int]) -> None:
     """Replace open files by the null device.
 
-    Their numbers stay taken: objects of the driver that still own them, such as handlers of logs,
-    must not write to files that are opened later.
+    Their descriptors stay in use: objects of the driver that still own them, such as handlers of
+    logs, must not write to files that are opened later.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - includes the descriptor of the list
@@ -143,7 +142,7 @@ def _replace_all_but(kept: Collection[int]) -> None:
 
 
 def _set_malloc_parameters() -> None:
-    """Set what glibc would have read from the environment if the program had been executed."""
+    """Set the parameters that glibc reads from the environment when a new program starts."""
     set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_parameter is None:  # another C library
         return

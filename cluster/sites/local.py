@@ -123,7 +123,7 @@ _server = _Server()
 
 
 def _use_own_names() -> None:
-    """Give multiprocessing's sockets and semaphores names that can be cleaned up after a kill.
+    """Set names of multiprocessing's sockets and semaphores that allow removing them after a kill.
 
     By default, these are a folder ``pymp-…`` and semaphores ``mp-…``, without a trace of the owner.
     """

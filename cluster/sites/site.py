@@ -24,7 +24,7 @@ class Site(Protocol):
         ...
 
     def room(self) -> int:
-        """Return how many exposures to keep in flight."""
+        """Return the number of exposures to keep in flight."""
         ...
 
     def submit(self, job: Job) -> Outcome | None:

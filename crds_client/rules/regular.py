@@ -1,6 +1,6 @@
 """Regular expressions of rules, matched in time proportional to the length of the value.
 
-Python's engine backtracks: a short expression can take practically for ever on a short value, and
+Python's engine backtracks: a short expression can take practically forever on a short value, and
 such expressions cannot be recognized reliably. RE2 never backtracks. Its syntax differs from
 Python's, so only constructs with the same meaning in both are accepted; anything else is rejected
 with an error that names it.

@@ -112,7 +112,7 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         """Return the next request; see the base class."""
-        fp.close()  # otherwise its body would be read, whatever its length
+        fp.close()  # otherwise its body would be read, regardless of its length
         shown = shorten(newurl)
         if req.data is not None:
             raise RefusedError(

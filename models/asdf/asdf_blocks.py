@@ -11,8 +11,9 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ import numpy.typing as npt
 from calbatch.models.asdf.asdf_tree import find_tree_end, read_tree
 from calbatch.models.errors import FileError, explain_errors
 from calbatch.models.storage.memory import require_memory
+from calbatch.models.storage.stamps import ReadAt
 
 _MAGIC = b"\xd3BLK"
+_MAX_TEXT = 1 << 16  # characters of a cell
 _FIXED = 6  # bytes of a block before its header, whose length they give
 _HEADER = struct.Struct(">4x4sQQQ16s")  # compression; bytes allocated, stored, expanded; MD5
 _TYPES = {
@@ -31,6 +34,35 @@ _TYPES = {
     **{n: n for n in ("float16", "float32", "float64", "complex64", "complex128")},
 }
 _TYPES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPlace:
+    """The place of a binary block in a file, from its header.
+
+    Attributes
+    ----------
+    start, end : int
+        Where the block begins, header included, and where it ends.
+    data : int
+        Where its data begin.
+    stored : int
+        Bytes of the data, which may be compressed.
+    size : int
+        Bytes of the data without compression.
+    compression : str
+        Name of the compression; empty for none.
+    digest : bytes
+        MD5 checksum of the data; zeros for none.
+    """
+
+    start: int
+    end: int
+    data: int
+    stored: int
+    size: int
+    compression: str
+    digest: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +87,66 @@ class AsdfBlock:
     size: int
 
 
+def find_blocks(read: ReadAt, start: int, length: int) -> Iterator[BlockPlace]:
+    """Yield the places of blocks that follow one another, reading only their headers.
+
+    Parameters
+    ----------
+    read : callable
+        Reads a file: ``read(position, count)``.
+    start : int
+        Where the first block begins.
+    length : int
+        Length of the file in bytes.
+
+    Raises
+    ------
+    ValueError
+        If a block is cut short.
+    """
+    at = start
+    while (head := read(at, _FIXED + _HEADER.size))[: len(_MAGIC)] == _MAGIC:
+        if len(head) < _FIXED + _HEADER.size:
+            raise ValueError("a block is cut short")
+        (rest,) = struct.unpack(">H", head[len(_MAGIC) : _FIXED])
+        if rest < _HEADER.size:
+            raise ValueError("a block has no header")
+        compression, allocated, stored, size, digest = _HEADER.unpack(head[_FIXED:])
+        data = at + _FIXED + rest
+        end = data + allocated
+        if end > length or stored > allocated:
+            raise ValueError("a block is cut short")
+        yield BlockPlace(
+            start=at,
+            end=end,
+            data=data,
+            stored=stored,
+            size=size,
+            compression=compression.rstrip(b"\0").decode("latin-1"),
+            digest=digest,
+        )
+        at = end
+
+
+def read_block(read: ReadAt, place: BlockPlace) -> AsdfBlock:
+    """Return a block.
+
+    Raises
+    ------
+    ValueError
+        If it is cut short or does not match its checksum.
+    """
+    content = read(place.start, place.end - place.start)
+    begin = place.data - place.start
+    stored = content[begin : begin + place.stored]
+    if len(stored) < place.stored:
+        raise ValueError("a block is cut short")
+    checksum = hashlib.md5(stored, usedforsecurity=False)
+    if any(place.digest) and checksum.digest() != place.digest:
+        raise ValueError("a block does not match its checksum")
+    return AsdfBlock(content=content, stored=stored, compression=place.compression, size=place.size)
+
+
 def split_blocks(content: bytes) -> Iterator[AsdfBlock]:
     """Yield the blocks in the part of a file that follows its tree; the block index is left out.
 
@@ -63,26 +155,19 @@ def split_blocks(content: bytes) -> Iterator[AsdfBlock]:
     ValueError
         If a block is cut short or does not match its checksum.
     """
-    at = content.find(_MAGIC)
-    while at >= 0 and content[at : at + len(_MAGIC)] == _MAGIC:
-        header = content[at + _FIXED : at + _FIXED + _HEADER.size]
-        if len(header) < _HEADER.size:
-            raise ValueError("a block is cut short")
-        (length,) = struct.unpack(">H", content[at + 4 : at + _FIXED])
-        if length < _HEADER.size:
-            raise ValueError("a block has no header")
-        compression, allocated, used, size, digest = _HEADER.unpack(header)
-        begin = at + _FIXED + length
-        end = begin + allocated
-        if end > len(content):
-            raise ValueError("a block is cut short")
-        stored = content[begin : begin + used]
-        checksum = hashlib.md5(stored, usedforsecurity=False)
-        if any(digest) and checksum.digest() != digest:
-            raise ValueError("a block does not match its checksum")
-        name = compression.rstrip(b"\0").decode("latin-1")
-        yield AsdfBlock(content=content[at:end], stored=stored, compression=name, size=size)
-        at = end
+    start = find_first_block(content)
+    if start >= 0:
+        for place in find_blocks(partial(_slice, content), start, len(content)):
+            yield read_block(partial(_slice, content), place)
+
+
+def _slice(content: bytes, position: int, count: int) -> bytes:
+    return content[position : position + count]
+
+
+def find_first_block(content: bytes) -> int:
+    """Return where the first block begins in a part of a file; -1 if there is none."""
+    return content.find(_MAGIC)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -103,7 +188,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _fill_arrays(path: str | os.PathLike[str], value: Any, blocks: list[AsdfBlock]) -> Any:
     if isinstance(value, Mapping) and {"datatype", "shape"} <= value.keys():
-        return _read_array(path, value, blocks)
+        return read_array(path, value, partial(_take_block, path, blocks))
     if isinstance(value, Mapping):
         return {name: _fill_arrays(path, below, blocks) for name, below in value.items()}
     if isinstance(value, list):
@@ -111,26 +196,92 @@ def _fill_arrays(path: str | os.PathLike[str], value: Any, blocks: list[AsdfBloc
     return value
 
 
-def _read_array(
-    path: str | os.PathLike[str], node: Mapping[str, Any], blocks: list[AsdfBlock]
-) -> npt.NDArray[Any]:
-    """Return the array of an ``ndarray`` node, whose data are in the tree or in a block."""
-    kind, shape = node["datatype"], node["shape"]
-    sizes = shape if isinstance(shape, list) else [None]
-    is_plain = isinstance(kind, str) and kind in _TYPES and "mask" not in node
-    if not is_plain or not all(isinstance(n, int) and n >= 0 for n in sizes):
-        raise FileError(path, f"cannot read an array of datatype {kind!r} and shape {shape!r}")
-    dtype = np.dtype(_TYPES[kind])
-    if "data" in node:
-        return read_numbers(node["data"]).astype(dtype).reshape(shape)
-    number = node.get("source")
-    if not isinstance(number, int) or not -len(blocks) <= number < len(blocks):
+def _take_block(path: str | os.PathLike[str], blocks: list[AsdfBlock], number: Any) -> AsdfBlock:
+    return blocks[check_number(path, number, len(blocks))]
+
+
+def check_number(path: str | os.PathLike[str], number: Any, count: int) -> int:
+    """Return the number of a block, which -1 counts from the end, among the blocks of a file.
+
+    Raises
+    ------
+    FileError
+        If the file does not have the block.
+    """
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    if not is_number or not -count <= number < count:
         raise FileError(path, f"an array is in block {number!r}, which the file does not have")
-    order: Any = "<" if node.get("byteorder", "big") == "little" else ">"
-    data = _expand(path, blocks[number])
+    return int(number) % count
+
+
+def read_array(
+    path: str | os.PathLike[str],
+    node: Mapping[str, Any],
+    take_block: Callable[[Any], AsdfBlock],
+) -> npt.NDArray[Any]:
+    """Return the array of an ``ndarray`` node, whose data are in the tree or in a block.
+
+    Parameters
+    ----------
+    path : path
+        The file, for messages.
+    node : mapping
+        The node.
+    take_block : callable
+        Returns the block of the number in the node.
+
+    Raises
+    ------
+    FileError
+        If the array is of a kind that cannot be read, or its block is damaged.
+    ValueError, TypeError
+        If the node contradicts itself or the block.
+    """
+    dtype, shape = describe_array(path, node)
+    if "data" in node:
+        numbers = node["data"] if dtype.kind in "SU" else read_numbers(node["data"])
+        return np.asarray(numbers).astype(dtype).reshape(shape)
+    data = _expand(path, take_block(node.get("source")))
     require_memory(path, math.prod(shape) * dtype.itemsize, "an array")
     place = int(node.get("offset", 0)), node.get("strides")
-    return np.ndarray(tuple(shape), dtype.newbyteorder(order), data, *place).astype(dtype)
+    return np.ndarray(shape, dtype, data, *place).astype(dtype.newbyteorder("="))
+
+
+def describe_array(
+    path: str | os.PathLike[str], node: Mapping[str, Any]
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return the type, in the file's byte order, and the shape of an ``ndarray`` node.
+
+    Raises
+    ------
+    FileError
+        If the array is of a kind that cannot be read.
+    """
+    kind, shape = node.get("datatype"), node.get("shape")
+    dtype = None if "mask" in node else _numpy_type(kind, node.get("byteorder", "big"))
+    sizes = shape if isinstance(shape, list) else [None]
+    if dtype is None or not all(isinstance(n, int) and n >= 0 for n in sizes):
+        raise FileError(path, f"cannot read an array of datatype {kind!r} and shape {shape!r}")
+    return dtype, tuple(sizes)
+
+
+def _numpy_type(kind: Any, byteorder: Any) -> np.dtype[Any] | None:
+    """Return the type of numbers, text or records; None for any other."""
+    order: Any = "<" if byteorder == "little" else ">"
+    match kind:
+        case str() if kind in _TYPES:
+            return np.dtype(_TYPES[kind]).newbyteorder(order)
+        case ["ascii" | "ucs4" as encoding, int(length)] if 0 < length <= _MAX_TEXT:
+            return np.dtype(f"{'S' if encoding == 'ascii' else 'U'}{length}").newbyteorder(order)
+        case [{"name": str()}, *_] if all(isinstance(f, Mapping) and "name" in f for f in kind):
+            fields = [
+                (f, _numpy_type(f.get("datatype"), f.get("byteorder", byteorder))) for f in kind
+            ]
+            if all(dtype is not None for _, dtype in fields):
+                return np.dtype(
+                    [(f["name"], dtype, tuple(f.get("shape", ()))) for f, dtype in fields]
+                )
+    return None
 
 
 def read_numbers(values: Any) -> npt.NDArray[Any]:

@@ -1,6 +1,6 @@
 """The metadata tree of an ASDF file: read within bounds, as plain data or as YAML nodes.
 
-Tags are ignored in plain data, and arrays in binary blocks are not read.
+Tags are dropped from plain data, and arrays in binary blocks are not read.
 
 A few lines of YAML can stand for an endless tree, because aliases and merge keys repeat earlier
 parts. The events of a document are therefore counted before anything is built from them, each alias
@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from calbatch.models.asdf.tagged import TaggedText, TaggedValue, is_plain_tag
 from calbatch.models.errors import FileError, one_line
 
 MAX_PARTS = 200_000
@@ -45,9 +46,33 @@ def read_tree(path: str | os.PathLike[str]) -> dict[str, Any]:
         If the file is not ASDF or cut short, or its tree is malformed or exceeds the bounds.
     """
     try:
-        tree = load_plain(_whole_tree(_read_content(path)).decode())
+        content = _read_content(path)
     except OSError as error:
         raise FileError(path, error.strerror or str(error)) from error
+    return parse_tree(path, content)
+
+
+def parse_tree(
+    path: str | os.PathLike[str], content: bytes, *, keep_tags: bool = False
+) -> dict[str, Any]:
+    """Return the tree at the beginning of an ASDF file's content.
+
+    Parameters
+    ----------
+    path : path
+        The file, for messages.
+    content : bytes
+        The content, of which the binary blocks may be missing.
+    keep_tags : bool
+        Whether to return tagged parts as `TaggedValue` and `TaggedText`.
+
+    Raises
+    ------
+    FileError
+        If the tree is cut short, is malformed or exceeds the bounds.
+    """
+    try:
+        tree = load_plain(_whole_tree(content).decode(), keep_tags=keep_tags)
     except yaml.YAMLError as error:
         raise FileError(path, f"its tree is not YAML: {one_line(error)}") from None
     except (FileError, MemoryError):
@@ -70,7 +95,7 @@ def _read_content(path: str | os.PathLike[str]) -> bytes:
 
 
 def find_tree_end(content: bytes, start: int = 0) -> int:
-    """Return where the end mark of the tree begins; -1 if there is none."""
+    """Return the position of the tree's end mark; -1 if there is none."""
     match = _END.search(content, start)
     return match.start() if match else -1
 
@@ -78,15 +103,22 @@ def find_tree_end(content: bytes, start: int = 0) -> int:
 def _whole_tree(content: bytes) -> bytes:
     """Return the text of the tree, without the binary blocks after it."""
     end = find_tree_end(content)
-    if end < 0 and len(content) == MAX_TREE_LENGTH:
+    if end < 0 and len(content) >= MAX_TREE_LENGTH:
         raise ValueError(f"it is longer than {MAX_TREE_LENGTH} bytes")
     if end < 0:  # its beginning could be read without error, and would lack values
         raise ValueError("it has no end mark: the file is cut short")
     return content[: end + 1]
 
 
-def load_plain(text: str) -> Any:
+def load_plain(text: str, *, keep_tags: bool = False) -> Any:
     """Return the data of a YAML document: dicts, lists and scalars.
+
+    Parameters
+    ----------
+    text : str
+        The document.
+    keep_tags : bool
+        Whether to return tagged parts as `TaggedValue` and `TaggedText`.
 
     Raises
     ------
@@ -96,7 +128,7 @@ def load_plain(text: str) -> Any:
         It is malformed. Values that do not fit their tag raise other exceptions, too.
     """
     _PartCounter().count(text)
-    return yaml.load(text, Loader=_PlainLoader)
+    return yaml.load(text, Loader=_TaggedLoader if keep_tags else _PlainLoader)
 
 
 def compose_tree(text: str | bytes) -> yaml.Node | None:
@@ -159,12 +191,23 @@ class _PlainLoader(YAML_LOADER):
     """Reads the data below a tag and drops the tag."""
 
 
+class _TaggedLoader(YAML_LOADER):
+    """Reads the data below a tag, and keeps the tag if it has a meaning beyond plain data."""
+
+
 def _construct_plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
     if isinstance(node, yaml.SequenceNode):
         return loader.construct_sequence(node, deep=True)
     return loader.construct_scalar(node)
+
+
+def _construct_tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
+    value = _construct_plain(loader, suffix, node)
+    if is_plain_tag(node.tag):
+        return value
+    return TaggedText(value, node.tag) if isinstance(value, str) else TaggedValue(node.tag, value)
 
 
 def _integer(loader: Any, node: yaml.ScalarNode) -> Any:
@@ -181,7 +224,9 @@ def _require_short(node: yaml.ScalarNode) -> yaml.ScalarNode:
     return node
 
 
-_PlainLoader.add_multi_constructor("!", _construct_plain)
-_PlainLoader.add_multi_constructor("tag:", _construct_plain)
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-_PlainLoader.add_constructor("tag:yaml.org,2002:float", _float)
+_CONSTRUCTORS = ((_PlainLoader, _construct_plain), (_TaggedLoader, _construct_tagged))
+for _loader, _construct in _CONSTRUCTORS:
+    for _prefix in ("!", "tag:", "asdf:"):
+        _loader.add_multi_constructor(_prefix, _construct)
+    _loader.add_constructor("tag:yaml.org,2002:int", _integer)
+    _loader.add_constructor("tag:yaml.org,2002:float", _float)

@@ -1,4 +1,4 @@
-"""Model classes of products: exposures, and what steps make of them."""
+"""Model classes of products: exposures, and the results of steps."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class MRSSpecModel(DataModel):
 
 
 class SpecModel(DataModel):
-    """An extracted spectrum, and what it is a spectrum of."""
+    """An extracted spectrum, and a description of its source."""
 
     schema_url = "spec.schema.yaml"
 

@@ -172,7 +172,7 @@ class ReferenceQuadModel(ReferenceFileModel):
 
 
 class ResolutionModel(ReferenceFileModel):
-    """The resolution, in whatever dimensions."""
+    """The resolution, in any number of dimensions."""
 
     schema_url = "resolution.schema.yaml"
 
@@ -184,7 +184,7 @@ class SossBkgModel(ReferenceFileModel):
 
 
 class SpecKernelModel(ReferenceFileModel):
-    """Kernels by which wavelengths spread, for NIRISS SOSS."""
+    """Kernels of the spectral resolution of NIRISS SOSS."""
 
     schema_url = "speckernel.schema.yaml"
 

@@ -264,7 +264,7 @@ def _names(schema: Schema) -> NameTree:
 
 
 def _rebuild(content: bytes, text: bytes, tree: yaml.MappingNode) -> bytes | None:
-    """Return a file with what is left of its tree, and the blocks; None if nothing is left."""
+    """Return a file with the rest of its tree, and the blocks; None if nothing is left."""
     nodes = list(remove_links(tree))
     if all(key.value in _ABOUT_ITSELF for key, _ in tree.value):
         return None

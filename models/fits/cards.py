@@ -305,7 +305,7 @@ class HeaderKeywords:
 
 
 def unwritable_reason(value: Any) -> str | None:
-    """Return why a FITS header cannot hold a value, or None if it can."""
+    """Return the reason why a FITS header cannot hold a value, or None if it can."""
     if isinstance(value, str):
         fine = replace_unprintable(value) == value
         return None if fine else "FITS headers hold printable ASCII characters only"

@@ -55,7 +55,7 @@ class OutputImage:
     name : str
         Name of the field of its pixels.
     extname, extver : str, int
-        Name and version in the file; the first HDU is the primary one, whatever its name.
+        Name and version in the file; the first HDU is the primary one, regardless of its name.
     dtype : numpy.dtype, optional
         Native type of the pixels; bool is stored as uint8.
     shape : tuple of int, optional
@@ -209,7 +209,7 @@ def _plain_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
 
 
 def _storage_type(base: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type in which elements are stored, as text is ASCII."""
+    """Return the type in which elements are stored: text as ASCII."""
     one = np.dtype("U1").itemsize
     return np.dtype(f"S{base.itemsize // one}") if base.kind == "U" else base
 
@@ -264,8 +264,8 @@ def _names(extname: str, extver: int) -> list[Card]:
 def _without_structure(cards: Iterable[Card], columns: int = 0) -> list[Card]:
     """Return the cards that do not describe the storage of the data.
 
-    The TDIMn of a column that a table does not have describes something else: jwst states the
-    dimensions of a cube's wavelengths in this way.
+    The TDIMn of a column that the table lacks is kept: jwst states the dimensions of a cube's
+    wavelengths in this way.
     """
     return [
         (keyword, value, comment)

@@ -125,7 +125,7 @@ class FitsWriter:
         self.path = location(path).absolute()
         self._layout: Layout | None = None
         unique = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
-        # The name is short enough for any file system, whatever the length of the final name.
+        # The name is short enough for any file system, regardless of the final name's length.
         tagged = f"{tag[:40]}-{unique}" if tag else unique
         self._permit = staging if isinstance(staging, Permit) else None
         folder = staging if isinstance(staging, Path) else self._folder()

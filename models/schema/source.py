@@ -29,7 +29,7 @@ TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 #: Keywords with a meaning; any other key with a plain value is an annotation.
 _KNOWN = {
     *("title", "description", "type", "default", "required"),
-    *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim"),
+    *("fits_keyword", "fits_hdu", "datatype", "ndim", "max_ndim", "stored_as", "tag"),
     *("enum", "const", "pattern", "minLength", "maxLength", "anyOf", "oneOf", "not", "items"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
     *("minItems", "maxItems", "uniqueItems", "$ref", "allOf", "properties"),
@@ -240,7 +240,7 @@ class _SchemaReader:
         return node
 
     def _part(self, source: SchemaSource, pointer: str) -> Any:
-        """Return the part of a file to which a pointer leads, as it is written."""
+        """Return the part of a file at a JSON pointer, with its references unresolved."""
         self.files[source] = None
         raw = _document(source)
         for step in filter(None, pointer.split("/")):
@@ -265,7 +265,7 @@ class _SchemaReader:
         return self.file(*_target(target, source, path))
 
     def columns(self, raw: Any, source: SchemaSource, path: tuple[str, ...]) -> Any:
-        """Return a datatype; of a list of columns, with those of its references in their place."""
+        """Return a datatype, in which references among columns are replaced by their columns."""
         if not isinstance(raw, list):
             return raw
         columns: list[Any] = []
@@ -331,7 +331,7 @@ class _SchemaReader:
 
 
 def _target(target: Any, source: SchemaSource, path: tuple[str, ...]) -> tuple[SchemaSource, str]:
-    """Return the file and the place in it to which a reference leads."""
+    """Return the file of a reference, and the place in it."""
     if not isinstance(target, str):
         raise _fault(source, path, f"$ref must be text, found {target!r}")
     name, _, pointer = target.partition("#")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, SupportsIndex
 
-import numpy as np
-
 from calbatch.models.errors import SchemaError
 from calbatch.models.schema._datatypes import ColumnSpec, read_datatype
+from calbatch.models.schema._records import PRIMARY, FieldSpec, KeywordSpec, PartSpec
 from calbatch.models.schema.source import (
     SchemaNode,
     SchemaSource,
@@ -21,9 +20,19 @@ from calbatch.models.schema.source import (
     read_tree,
 )
 
-__all__ = ["PRIMARY", "ColumnSpec", "FieldSpec", "KeywordSpec", "ListSpec", "Schema", "load_schema"]
+__all__ = [
+    "PRIMARY",
+    "ColumnSpec",
+    "FieldSpec",
+    "KeywordSpec",
+    "ListSpec",
+    "PartSpec",
+    "Schema",
+    "leaf_spec",
+    "load_schema",
+]
 
-PRIMARY = "PRIMARY"
+_FORMATS = ("fits", "asdf", "json")
 
 # Keywords that are attributes of KeywordSpec, or that do not restrict values.
 _PLAIN_KEYWORDS = {
@@ -31,90 +40,6 @@ _PLAIN_KEYWORDS = {
     *("fits_keyword", "fits_hdu", "required"),
 }
 _FITS_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-
-
-@dataclass(frozen=True)
-class KeywordSpec:
-    """Specification of a metadata value.
-
-    Attributes
-    ----------
-    path : str
-        Dotted path in the model: ``meta.instrument.name``.
-    keyword, hdu : str
-        FITS keyword, None for metadata without one, and the extension of its card.
-    title : str
-        Short description; the comment of the FITS card.
-    type : str, optional
-        JSON type of the value.
-    enum, pattern, minimum, maximum
-        Restrictions on the value.
-    others : mapping
-        The schema's other rules (``anyOf``, ``items``, ...), as JSON schema.
-    default : Any
-        The schema's default, for information: reading unset metadata gives None.
-    required : bool
-        True if a file without the value is invalid.
-    """
-
-    path: str
-    keyword: str | None = None
-    hdu: str = PRIMARY
-    title: str = ""
-    type: str | None = None
-    enum: tuple[Any, ...] | None = None
-    pattern: str | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    others: Mapping[str, Any] = field(default_factory=dict)
-    default: Any = None
-    required: bool = False
-
-    @cached_property
-    def parts(self) -> tuple[str, ...]:
-        """The names in the path."""
-        return tuple(self.path.split("."))
-
-    @cached_property
-    def branches(self) -> tuple[str, ...]:
-        """The dotted paths of the enclosing branches, outermost first."""
-        return tuple(".".join(self.parts[:n]) for n in range(1, len(self.parts)))
-
-
-@dataclass(frozen=True)
-class FieldSpec:
-    """Specification of an array or table.
-
-    Attributes
-    ----------
-    name, hdu, title : str
-        Attribute of the model, name of the FITS extension, and short description.
-    dtype : numpy.dtype, optional
-        Type in memory, in native byte order; for a table, the type of a row.
-    ndim, max_ndim : int, optional
-        Required or maximum number of dimensions.
-    default : Any, optional
-        Fill value of an absent array.
-    columns : tuple of ColumnSpec, optional
-        Columns of a table; None for an array.
-    required : bool
-        True if a file without the field is invalid.
-    """
-
-    name: str
-    hdu: str
-    title: str = ""
-    dtype: np.dtype[Any] | None = None
-    ndim: int | None = None
-    max_ndim: int | None = None
-    default: Any = None
-    columns: tuple[ColumnSpec, ...] | None = None
-    required: bool = False
-
-    @property
-    def is_table(self) -> bool:
-        """True for a table."""
-        return self.columns is not None
 
 
 @dataclass(frozen=True)
@@ -150,20 +75,30 @@ class Schema:
         Lists of items with extensions of their own, by name.
     branches : dict of str
         Titles of the inner nodes of the metadata tree, by dotted path.
-    files : tuple of (SchemaSource, int)
-        The schema's files, each with its modification time.
+    stored_as : str
+        Format of the files: ``fits``, or ``asdf`` or ``json``, which hold a tree.
+    parts : dict of PartSpec
+        What a tree holds beside the metadata, by name, in the schema's order.
+    files : mapping of SchemaSource to int
+        The schema's files with their modification times, the main file first.
+    main_file : SchemaSource
+        The file that was named; the others are referred to.
     """
 
-    def __init__(
-        self, tree: SchemaNode, files: tuple[tuple[SchemaSource, int], ...], name: str = ""
-    ) -> None:
+    def __init__(self, tree: SchemaNode, files: Mapping[SchemaSource, int], name: str = "") -> None:
         self.files = files
-        self.name = name or files[0][0].name.removesuffix(".yaml").removesuffix(".schema")
+        self.main_file = next(iter(files))
+        self.name = name or self.main_file.name.removesuffix(".yaml").removesuffix(".schema")
         self.is_of_item = bool(name)
         self.fields: dict[str, FieldSpec] = {}
         self.keywords: dict[str, KeywordSpec] = {}
         self.lists: dict[str, ListSpec] = {}
         self.branches: dict[str, str] = {"meta": ""}
+        self.parts: dict[str, PartSpec] = {}
+        self.stored_as = str(tree.keywords.get("stored_as", "fits"))
+        if self.stored_as not in _FORMATS:
+            formats = ", ".join(_FORMATS)
+            raise SchemaError(f"{self.source}: stored_as {self.stored_as!r}: one of {formats}")
         self._add_children(tree, "")
         self._require_own_hdus()
 
@@ -181,7 +116,10 @@ class Schema:
 
     def _add(self, node: SchemaNode, path: str, required: bool) -> None:
         definition = node.keywords
-        if node.children or definition.get("type") == "object":
+        if self.stored_as != "fits" and path.partition(".")[0] != "meta":
+            title = str(definition.get("title", ""))
+            self.parts[path] = PartSpec(path, title, node, required)
+        elif node.children or definition.get("type") == "object":
             if definition.get("type", "object") != "object":
                 raise SchemaError(f"a {definition['type']} cannot have children {[*node.children]}")
             self.branches[path] = str(definition.get("title", ""))
@@ -212,7 +150,7 @@ class Schema:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # Models are often sent to workers, which have calbatch's own schemas already.
-        if self.files[0][0].folder == builtin_folder():
+        if self.main_file.folder == builtin_folder():
             return _load_part, (self.name,)
         return super().__reduce_ex__(protocol)
 
@@ -223,8 +161,8 @@ class Schema:
 
     @property
     def source(self) -> str:
-        """The schema's main file."""
-        return str(self.files[0][0])
+        """The schema's main file, as text."""
+        return str(self.main_file)
 
     def lookup(self, path: str) -> KeywordSpec | FieldSpec | None:
         """Return the specification of a dotted path, or None if the schema does not have it."""
@@ -252,6 +190,7 @@ class Schema:
         entries = [(s.path, s.title, s.keyword or "") for s in self.keywords.values()]
         entries += [(s.name, s.title, s.hdu) for s in self.fields.values()]
         entries += [(s.name, s.title, "") for s in self.lists.values()]
+        entries += [(s.name, s.title, "") for s in self.parts.values()]
         return sorted(entry[:2] for entry in entries if wanted in "\0".join(entry).lower())
 
     @cached_property
@@ -303,10 +242,12 @@ def load_schema(name_or_path: str | os.PathLike[str]) -> Schema:
     """
     source = locate(os.fspath(name_or_path))
     entry = _loaded.get(source)
-    if entry is not None and all(file.modification_time() == time for file, time in entry.files):
+    if entry is not None and all(
+        file.modification_time() == time for file, time in entry.files.items()
+    ):
         return entry
     tree, files = read_tree(source)
-    schema = Schema(tree, tuple((file, file.modification_time()) for file in files))
+    schema = Schema(tree, {file: file.modification_time() for file in files})
     _loaded[source] = schema
     return schema
 
@@ -324,6 +265,17 @@ def _is_field(node: SchemaNode) -> bool:
 
 def _has_fields(node: SchemaNode) -> bool:
     return any(_is_field(child) or _has_fields(child) for child in node.children.values())
+
+
+def leaf_spec(path: str, node: SchemaNode) -> KeywordSpec:
+    """Return the specification of a value in a part of a tree.
+
+    Raises
+    ------
+    SchemaError
+        If the schema is malformed.
+    """
+    return _keyword(path, node.keywords, False)
 
 
 def _keyword(path: str, definition: Mapping[str, Any], required: bool) -> KeywordSpec:

@@ -86,7 +86,7 @@ _NEEDED = {"integer": "a whole number", "number": "a number", "boolean": "T or F
 
 
 def misfit_reason(spec: KeywordSpec, value: Any) -> str | None:
-    """Return why the value of a card does not fit its specification; None if it does."""
+    """Return the reason why a card's value does not fit its specification; None if it does."""
     fault = _fault(spec, value)
     if fault is None:
         return None

@@ -53,7 +53,7 @@ _TIMES = (
 
 
 def timeout() -> float:
-    """Return how long a server may be silent, in seconds: ``CALBATCH_REMOTE_TIMEOUT``, or 30."""
+    """Return the limit on a server's silence, in seconds: ``CALBATCH_REMOTE_TIMEOUT``, or 30."""
     try:
         return max(0.1, float(os.environ.get("CALBATCH_REMOTE_TIMEOUT", "")))
     except ValueError:

@@ -77,7 +77,7 @@ def upload(file: Path, url: Url, permit: Permit | None = None) -> ObjectInfo:
         raise StorageError(url, f"after it was uploaded: {error.message}") from None
     if info.size != file.stat().st_size or not _is_same_content(file, url, info):
         raise StorageError(
-            url, "is not what was uploaded: damaged in transit, or replaced by another program"
+            url, "differs from the uploaded file: damaged in transit, or replaced by others"
         )
     return info
 

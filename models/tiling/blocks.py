@@ -88,9 +88,9 @@ class Blocks(DaskMethodsMixin):
     def __dask_postpersist__(self) -> tuple[Callable[..., Blocks], tuple[str, int]]:
         return _rebuild, (self.name, self.count)
 
-    def first(self) -> Blocks:
-        """Return the first tile alone."""
-        return Blocks(self.graph, self.name, 1)
+    def first(self, count: int) -> Blocks:
+        """Return the first tiles alone: ``count`` of them, or all."""
+        return Blocks(self.graph, self.name, min(count, self.count))
 
     def to_array(self) -> da.Array:
         """Return the tiles as a dask array of objects."""

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 TRIAL = "calbatch.trial"
 """Setting in dask's configuration for trials, whose results are thrown away: if true, decisions are
-gathered from the first tile alone, so that a few rows can be computed without the whole frame."""
+gathered from two tiles, the first and the one with its halo, so that the first can be computed
+without the whole frame."""
 
 # -- graphs of plans ---------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class _GraphBuilder:
         return call_each(new_name(label), calls, [*blocks, *values.values()])
 
     def _kept_tiles(self, node: PlanNode) -> list[bool]:
-        """Return which tiles of a node are kept; the others are computed whenever they are used."""
+        """Return a flag for each tile of a node: True if it is kept."""
         if node not in self.branches.waiting or node not in self.kept_rows:
             return [True] * len(tile_cores(node.source))
         return choose_kept_tiles(node.source, self.branches.halo[node], self.kept_rows[node])
@@ -241,7 +242,7 @@ class _GraphBuilder:
         """Gather a decision from the tiles on which later operations continue."""
         spec, tiles = reduction.spec, self.blocks(reduction.parent)
         if dask.config.get(TRIAL, False):
-            tiles = tiles.first()
+            tiles = tiles.first(2)
         values = self.values_of(reduction.reductions)
         gathered = map_blocks(partial(tasks.gather_boxed, spec), tiles, values, spec.gather.label)
         return delay_call(

@@ -234,6 +234,8 @@ class ReductionSpec:
         Takes the list gathered so far; gathering stops when it returns True.
     frame_bytes : int
         The memory that all gathered results, their combination and the value take.
+    holds : tuple of str
+        The fields of the tiles whose arrays contributions to a decision hold.
     """
 
     gather: KernelCall
@@ -241,6 +243,7 @@ class ReductionSpec:
     regions: tuple[Region, ...] | ValueSlot | None
     until: Callable[[list[Any]], bool] | None = None
     frame_bytes: int = 0
+    holds: tuple[str, ...] = ()
 
     @property
     def is_decision(self) -> bool:

@@ -111,7 +111,7 @@ def cached_bytes() -> int:
 
 
 def count_requests() -> tuple[int, int]:
-    """Return how many arrays this process's cache was asked for, and how many it had."""
+    """Return the numbers of requests to this process's cache and of those that it could answer."""
     return _cache.requests, _cache.hits
 
 

@@ -62,7 +62,7 @@ class Core:
         self.region = region
 
 
-@dataclass(frozen=True, eq=False)  # hashable, whatever its fields are
+@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
 class RunFromSource:
     """Task that reads a source's tile and applies operations to it."""
 
@@ -83,7 +83,7 @@ class RunFromSource:
         return self.pixels.tile(region, self.halo)
 
 
-@dataclass(frozen=True, eq=False)  # hashable, whatever its fields are
+@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
 class RunOnTile:
     """Task that applies operations to a tile, which then waits for a decision."""
 
@@ -121,7 +121,7 @@ def join_halo(wanted: Region, core: Region, boxes: Sequence[Array]) -> Array:
     return _box(join_neighbours(wanted, core, [open_box(box) for box in boxes]))
 
 
-@dataclass(frozen=True, eq=False)  # hashable, whatever its fields are
+@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
 class ReducePixels:
     """Task that evaluates a reduction on its own regions."""
 

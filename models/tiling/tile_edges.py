@@ -83,7 +83,7 @@ def tile_cores(source: SourceNode) -> list[Region]:
 
 
 def choose_kept_tiles(source: SourceNode, halo: int, row_bytes: int) -> list[bool]:
-    """Return which tiles are kept until a decision has been made; the others are computed again.
+    """Return a flag for each tile: True if it is kept until a decision has been made.
 
     Parameters
     ----------

@@ -67,14 +67,14 @@ def products(request, tmp_path_factory):
         )
         with offline(exposure.set):
             found = [
-                _calibrated(pipeline, exposure.path, tmp_path_factory.mktemp("products"))
+                _calibrate(pipeline, exposure.path, tmp_path_factory.mktemp("products"))
                 for pipeline in (Detector1Pipeline, JwstDetector1)
             ]
         _made[name] = Products(exposure, *found)
     return _made[name]
 
 
-def _calibrated(pipeline, raw, folder):
+def _calibrate(pipeline, raw, folder):
     pipeline.call(str(raw), save_results=True, output_dir=str(folder))
     return {suffix: next(folder.glob(f"*_{suffix}.fits")) for suffix in ("rate", "rateints")}
 

@@ -31,7 +31,7 @@ EXPOSURES = {
 }
 
 
-def simulated(name):
+def simulate_named(name):
     fields = dict(EXPOSURES[name])
     size = fields.pop("shape")
     return small_exposure(nints=2, ngroups=4, noise=NOISE, size=size, **fields)
@@ -46,7 +46,7 @@ def simulated(name):
     ],
 )
 def test_every_step(name):
-    exposure = simulated(name)
+    exposure = simulate_named(name)
     with offline(exposure.set):
         found = assert_agreement(exposure.path, read_noise=5.0)
     rate = found["rate"].fields["data"]
@@ -71,10 +71,10 @@ def products(pipeline, path, folder):
 
 @pytest.mark.slow
 def test_headers_and_times_of_products(tmp_path):
-    exposure = simulated("superstripes of columns")
+    exposure = simulate_named("superstripes of columns")
     with offline(exposure.set):
         ours, theirs = (
-            products(pipeline, exposure.path, _made(tmp_path / name))
+            products(pipeline, exposure.path, _make_folder(tmp_path / name))
             for name, pipeline in (("ours", Detector1Pipeline), ("theirs", JwstDetector1))
         )
     for kind in ("rate", "rateints"):
@@ -89,7 +89,7 @@ def test_headers_and_times_of_products(tmp_path):
         assert found["INT_TIMES_STRIPE"].data["stripe_number"].tolist() == [1, 2, 3, 1, 2, 3]
 
 
-def _made(folder):
+def _make_folder(folder):
     folder.mkdir()
     return folder
 
@@ -133,7 +133,7 @@ def test_refpix_of_other_patterns(mode):
     ],
 )
 def test_tiles_do_not_matter(name, low):
-    exposure = simulated(name)
+    exposure = simulate_named(name)
     found = []
     for height in (low, 3000):
         with dask.config.set({"calbatch.tile-rows": height}), offline(exposure.set):
@@ -147,7 +147,7 @@ def test_tiles_do_not_matter(name, low):
 
 
 def test_a_step_by_itself_returns_the_layout_of_files(tmp_path):
-    exposure = simulated("superstripes of columns")
+    exposure = simulate_named("superstripes of columns")
     with offline(exposure.set):
         result = DQInitStep(output_dir=str(tmp_path), save_results=True).run(exposure.path)
     assert np.asarray(result.pixeldq).shape == (3, 12, 684)

@@ -1,4 +1,4 @@
-"""The table of agreement: rows drawn from it agree, and its page tells what was found.
+"""The table of agreement: rows drawn from it agree, and its page shows the results.
 
 ``CALBATCH_AGREEMENT_ROWS`` is the number of rows that are drawn. ``-m slow`` compares all rows
 without full frames; ``benchmarks/agreement.py`` also those with, and writes the page.

@@ -66,7 +66,7 @@ def test_a_segment_agrees_with_jwst(exposure, tmp_path):
 
 
 @pytest.mark.ci
-def test_memory_for_many_integrations_is_what_plan_states(exposure, tmp_path):
+def test_memory_for_many_integrations_agrees_with_plan(exposure, tmp_path):
     path = tmp_path / "long_uncal.fits"
     with fits.open(exposure.path, memmap=False) as hdus:
         hdus["SCI"].data = np.tile(hdus["SCI"].data, (100, 1, 1, 1))

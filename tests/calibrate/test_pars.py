@@ -32,7 +32,7 @@ def pipeline_config(**jump):
     )
 
 
-def chosen(folder, **configs):
+def write_references(folder, **configs):
     """Write parameter references; give them by type."""
     found = {}
     for kind, config in configs.items():
@@ -50,7 +50,7 @@ def value(step, name):
 def test_user_values_override_a_steps_reference(tmp_path):
     step = Detector1Pipeline()
     step.configure({"jump": {"rejection_threshold": 5.0}}, "my.cfg")
-    made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(step, write_references(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (5.0, "my.cfg")
     assert value(made.jump, "skip") == (True, "jumpstep.asdf")
     assert value(step.jump, "skip")[0] is False  # others' exposures have other parameters
@@ -61,12 +61,12 @@ def test_a_steps_reference_overrides_the_pipelines_default(tmp_path):
         defaults = {"jump": {"rejection_threshold": 3.0}}
 
     assert value(Careful().jump, "rejection_threshold") == (3.0, "the pipeline's default")
-    made = pars.configure(Careful(), chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(Careful(), write_references(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (7.0, "jumpstep.asdf")
 
 
 def test_a_pipelines_reference_overrides_those_of_its_steps(tmp_path):
-    found = chosen(
+    found = write_references(
         tmp_path, jumpstep=JUMP, detector1pipeline=pipeline_config(rejection_threshold=9.0)
     )
     made = pars.configure(Detector1Pipeline(), found)
@@ -76,7 +76,7 @@ def test_a_pipelines_reference_overrides_those_of_its_steps(tmp_path):
 
 
 def test_a_step_requested_on_its_own_runs(tmp_path):
-    made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(JumpStep(), write_references(tmp_path, jumpstep=JUMP))
     assert not made.skip
     assert made.rejection_threshold == 7.0
 
@@ -85,7 +85,7 @@ def test_unknown_values_are_ignored_with_one_message(tmp_path, caplog):
     odd = StepConfig("x.JumpStep", "jump", {"newer": 1, "newest": 2, "output_ext": ".fits"}, [])
     other = StepConfig("x.Wavecal", "wavecal", {}, [])
     pipeline = StepConfig("x.Detector1Pipeline", "d1", {}, [other])
-    found = chosen(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
+    found = write_references(tmp_path, jumpstep=odd, detector1pipeline=pipeline)
     with caplog.at_level(logging.INFO, logger="calbatch"):
         made = pars.configure(Detector1Pipeline(), found)
     assert made.jump.parameter_values() == Detector1Pipeline().jump.parameter_values()
@@ -98,7 +98,7 @@ def test_unknown_values_are_ignored_with_one_message(tmp_path, caplog):
 def test_references_cannot_set_hooks_or_output_folders(tmp_path):
     values = {"pre_hooks": ["os:system"], "output_dir": "/tmp", "override_gain": "g.fits"}
     config = StepConfig("jwst.jump.JumpStep", "jump", values, [])
-    made = pars.configure(JumpStep(), chosen(tmp_path, jumpstep=config))
+    made = pars.configure(JumpStep(), write_references(tmp_path, jumpstep=config))
     assert (made.pre_hooks, made.output_dir, made.override_gain) == ([], None, None)
 
 
@@ -107,7 +107,7 @@ def test_references_cannot_contain_commands(tmp_path):
     values = {name: ["touch canary", "a:b"] for name in ("pre_hooks", "post_hooks")}
     step = StepConfig("jwst.jump.JumpStep", "jump", values, [])
     whole = StepConfig("jwst.pipeline.Detector1Pipeline", "detector1", values, [step])
-    found = chosen(tmp_path, jumpstep=step, detector1pipeline=whole)
+    found = write_references(tmp_path, jumpstep=step, detector1pipeline=whole)
     mine = Detector1Pipeline()
     mine.jump.post_hooks = "os.path:exists"
     made = pars.configure(mine, found)
@@ -125,7 +125,9 @@ class LabelStep(Step):
     "label", ["a, b", 'it\'s "x" # 1', "C:\\d", "%(x)s $y", " a ", "naïve", "1,"]
 )
 def test_strings_are_read_and_written_unchanged(tmp_path, label):
-    found = chosen(tmp_path, labelstep=StepConfig("x.LabelStep", "label", {"label": label}, []))
+    found = write_references(
+        tmp_path, labelstep=StepConfig("x.LabelStep", "label", {"label": label}, [])
+    )
     made = pars.configure(LabelStep(), found)
     assert made.label == label
     path = tmp_path / "label.cfg"
@@ -137,7 +139,7 @@ def test_assigned_values_count_as_user_values(tmp_path):
     step = Detector1Pipeline()
     step.jump.rejection_threshold = 4.0  # the default, but by choice
     step.jump.skip = False
-    made = pars.configure(step, chosen(tmp_path, jumpstep=JUMP))
+    made = pars.configure(step, write_references(tmp_path, jumpstep=JUMP))
     assert value(made.jump, "rejection_threshold") == (4.0, "set in Python")
     assert value(made.jump, "skip") == (False, "set in Python")
 
@@ -145,7 +147,7 @@ def test_assigned_values_count_as_user_values(tmp_path):
 def test_an_invalid_value_names_the_file(tmp_path):
     config = StepConfig("jwst.jump.JumpStep", "jump", {"rejection_threshold": "high"}, [])
     with pytest.raises(ParameterError, match=r"^jumpstep\.asdf: jump\.rejection_threshold.*--no-p"):
-        pars.configure(Detector1Pipeline(), chosen(tmp_path, jumpstep=config))
+        pars.configure(Detector1Pipeline(), write_references(tmp_path, jumpstep=config))
 
 
 def test_a_file_that_is_no_reference_is_rejected(tmp_path):

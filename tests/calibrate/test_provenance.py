@@ -48,10 +48,10 @@ def exposure():
 def references():
     """Return references like those that CRDS chooses."""
     kinds = {kind for _, kind in USERS}
-    return ResolvedReferences("jwst_0001.pmap", {kind: chosen(kind) for kind in kinds})
+    return ResolvedReferences("jwst_0001.pmap", {kind: choose_reference(kind) for kind in kinds})
 
 
-def chosen(kind):
+def choose_reference(kind):
     try:
         path = exposure().reference(kind)
     except IndexError:

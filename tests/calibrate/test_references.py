@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
     return DecodedCopies().folder
 
 
-def gzipped(source, folder):
+def compress(source, folder):
     path = folder / f"{source.name}.gz"
     with source.open("rb") as stream, gzip.open(path, "wb") as out:
         shutil.copyfileobj(stream, out)
@@ -64,7 +64,7 @@ def tile_compressed(source, folder):
 
 
 def test_three_processes_decode_each_once(plain, folder, tmp_path):
-    paths = [pack(plain, tmp_path) for pack in (gzipped, tile_compressed)]
+    paths = [pack(plain, tmp_path) for pack in (compress, tile_compressed)]
     command = [sys.executable, "-c", READ, "superbias", *map(str, paths)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     outputs = [process.communicate(timeout=240)[0].splitlines() for process in running]
@@ -81,13 +81,13 @@ def test_three_processes_decode_each_once(plain, folder, tmp_path):
     assert len(copies) == len(paths)
 
 
-def test_what_lies_plainly_is_read_in_place(plain, folder):
+def test_plain_references_are_read_in_place(plain, folder):
     reader = datamodels.open_reference("superbias", plain, HostCopies()).reader("data")
     np.testing.assert_array_equal(reader.whole(), fits.getdata(plain, "SCI"))
     assert not list(folder.glob("*.fits"))
 
 
-@pytest.mark.parametrize("pack", [gzipped, tile_compressed])
+@pytest.mark.parametrize("pack", [compress, tile_compressed])
 def test_a_copy_that_was_cleaned_away_is_made_again(pack, plain, folder, tmp_path):
     reader = datamodels.open_reference("superbias", pack(plain, tmp_path), HostCopies()).reader(
         "data"

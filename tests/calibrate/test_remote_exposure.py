@@ -37,7 +37,7 @@ def files(exposure, monkeypatch, tmp_path):
             yield found
 
 
-def calibrated(raw, folder, **parameters):
+def calibrate(raw, folder, **parameters):
     """Calibrate like a batch, with a fixed date; return the written products."""
     step = Detector1Pipeline.from_config(None, {"output_dir": str(folder), **parameters})
     step.save_results = True
@@ -49,8 +49,8 @@ def calibrated(raw, folder, **parameters):
 
 def test_from_bucket_to_bucket_is_bit_identical(files, exposure, tmp_path):
     parameters = {"save_calibrated_ramp": True, "steps": {"ramp_fit": {"save_opt": True}}}
-    local = calibrated(exposure.path, tmp_path, **parameters)
-    remote = calibrated(f"s3://bucket/raw/{exposure.path.name}", "s3://bucket/out", **parameters)
+    local = calibrate(exposure.path, tmp_path, **parameters)
+    remote = calibrate(f"s3://bucket/raw/{exposure.path.name}", "s3://bucket/out", **parameters)
     names = [Path(product.path).name for product in local]
     assert len(names) == 4
     assert [product.path for product in remote] == [f"s3://bucket/out/{n}" for n in names]

@@ -4,7 +4,13 @@ import os
 import subprocess
 import sys
 
-from support.simulated import small_exposure
+from support.simulated import offline, small_exposure
+
+from calbatch.calibrate import warm
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.models import jit
+from calbatch.models.datamodels import RampModel
 
 CODE = """
 import sys
@@ -35,7 +41,7 @@ def test_compilation_is_reported_only_the_first_time(tmp_path):
 
 
 def test_an_invalid_exposure_is_ignored(tmp_path):
-    from calbatch.calibrate import registry, warm
+    from calbatch.calibrate import registry
     from calbatch.calibrate.references import ResolvedReferences
 
     (tmp_path / "bad.fits").write_bytes(b"nothing")
@@ -43,3 +49,16 @@ def test_an_invalid_exposure_is_ignored(tmp_path):
     step = registry.find("superbias")()
     warm.compile_kernels(messages.append, step, tmp_path / "bad.fits", ResolvedReferences(""))
     assert messages == []
+
+
+def test_a_trial_with_noise_of_the_whole_frame_comes_to_its_end():
+    exposure = small_exposure("NRCA1", shape=(32, 32), ngroups=4)
+    step = Detector1Pipeline()
+    step.configure({"clean_flicker_noise": {"skip": False}}, "test")
+    with offline(exposure.set):
+        done = (
+            jit.kernel_folder() / f"compiled-{warm._kernel_digest(step, RampModel(exposure.path))}"
+        )
+        done.unlink(missing_ok=True)
+        warm.compile_kernels(str, step, exposure.path, CrdsReferences())
+    assert done.exists()

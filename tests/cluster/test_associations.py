@@ -123,7 +123,7 @@ def test_all_units_are_repeated_on_request(raw):
     assert states(raw) == dict.fromkeys(UNITS, "done")
 
 
-def test_a_changed_background_repeats_what_used_it(raw):
+def test_a_changed_background_repeats_its_products(raw):
     assert run(raw).status == 0
     background = raw / "c_uncal.fits"
     with fits.open(background, mode="update") as hdus:
@@ -133,7 +133,7 @@ def test_a_changed_background_repeats_what_used_it(raw):
     assert redone == {("Toy1", "c_uncal.fits"), ("Toy2", "p"), ("Toy3", "mosaic")}
 
 
-def test_a_failure_blocks_what_needs_it_until_it_is_repaired(raw):
+def test_a_failure_blocks_dependent_units_until_it_is_repaired(raw):
     background = raw / "c_uncal.fits"
     good = background.read_bytes()
     background.write_bytes(good[:5000])

@@ -30,7 +30,7 @@ def chained(toys, tmp_path):
     return tmp_path / "out"
 
 
-def test_a_chain_makes_what_its_pipelines_make_one_by_one(chained, toys, tmp_path):
+def test_a_chain_makes_the_products_of_its_pipelines_one_by_one(chained, toys, tmp_path):
     ramp = ("--save_calibrated_ramp=true",)
     single = tmp_path / "single"
     assert calbatch("run", "detector1", toys.exposures[0], "-o", single, *HOW, *ramp).status == 0

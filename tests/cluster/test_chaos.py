@@ -40,13 +40,13 @@ def submit(tmp_path, forked_drivers):
     """Return a function that submits a batch; the driver is killed after the test."""
     folders = []
 
-    def submitted(pipeline, inputs, *options):
+    def submit(pipeline, inputs, *options):
         completed = calbatch("submit", pipeline, inputs, "-o", tmp_path / "out", *options, *HOW)
         assert completed.status == 0, completed.err
         folders.append(BatchFolder(tmp_path / "out", completed.out.strip()))
         return folders[-1]
 
-    yield submitted
+    yield submit
     for folder in folders:
         kill(*with_children(driver_of(folder)))
 

@@ -135,7 +135,7 @@ def test_a_ledger_without_digests_stays_usable(run, exposures, tmp_path):
 
 
 def _as_of_version_1(path):
-    """Remove from a ledger what later schema versions added."""
+    """Remove the additions of later schema versions from a ledger."""
     with sqlite3.connect(path) as connection:
         for column in ("content", "pipeline", "product", "members"):
             connection.execute(f"ALTER TABLE exposures DROP COLUMN {column}")

@@ -49,17 +49,17 @@ def protect(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
 
-    def protected(on):
+    def set_immutable(on):
         done = subprocess.run(
             ["chattr", "+i" if on else "-i", out], capture_output=True, check=False
         )
         return done.returncode == 0
 
-    if not protected(True):
+    if not set_immutable(True):
         pytest.skip("folders cannot be protected here")
-    protected(False)
-    yield protected
-    protected(False)
+    set_immutable(False)
+    yield set_immutable
+    set_immutable(False)
 
 
 def events(out):
@@ -184,12 +184,12 @@ def _rewrite(path, content):
 
 
 def _keeping_time(replace):
-    def replaced(path, content):
+    def replace_with_old_times(path, content):
         status = path.stat()
         replace(path, content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    return replaced
+    return replace_with_old_times
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def killed(tmp_path, monkeypatch):
     plan = tmp_path / "kills.json"
     made = []
 
-    def planned(count, kills, *site):
+    def plan_kills(count, kills, *site):
         plan.write_text(json.dumps(kills))
         inputs = make_copies(count, tmp_path / "in")
         made.append(Killed(inputs, tmp_path / "out", site, plan, temporary))
@@ -85,7 +85,7 @@ def killed(tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         return made[-1]
 
-    yield planned
+    yield plan_kills
     for one in made:
         for folder in one.folders:
             kill(*with_children(driver_of(folder)))

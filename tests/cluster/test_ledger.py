@@ -6,7 +6,7 @@ from calbatch.cluster.ledger import HistoryQueries, Ledger, ProductRow, View
 PATHS = [f"/data/{i}_uncal.fits" for i in range(5)]
 
 
-def begun(ledger):
+def begin_batch(ledger):
     return ledger.add_batch(
         "a", "jump", PATHS, request={"x": 1}, parameters={}, software={"y": "2"}
     )
@@ -14,7 +14,7 @@ def begun(ledger):
 
 def test_records_are_read_back(tmp_path):
     with Ledger(tmp_path / "state") as ledger:
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         ledger.set_driver(batch, "local", None)
         ledger.add_body("d1", {"": {"skip": ["False", "the step's default"]}})
         ledger.update_exposure(batch, 1, state="done", identity="i1", parameters="d1", peak=5)

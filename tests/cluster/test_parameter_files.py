@@ -76,7 +76,7 @@ def test_another_model_calibrates_again(simulated, tmp_path):
     assert settings_digest(steps[0], None) == digests[0]
 
 
-def test_params_writes_what_it_reads(tmp_path):
+def test_params_reads_its_own_output(tmp_path):
     values = {"suffix": "odd, 'x' # \\", "pre_hooks": "wc -c {0}, a", "output_dir": " a,b "}
     options = [f"--{name}={value}" for name, value in values.items()]
     first = calbatch("params", "superbias", *options, "--as-cfg")

@@ -31,7 +31,7 @@ DRIVERS = [("make", "after"), ("commit", "before"), ("commit", "after")]
 
 @dataclass
 class Graph:
-    """Exposures, images and mosaics by name, each with the names of what it is made of."""
+    """Exposures, images and mosaics by name, each with the names of its inputs."""
 
     broken: set[str]
     images: dict[str, list[str]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def require_as_drawn(graph, folder):
 
 
 def require_pixels(graph, out):
-    """Require that products are made of what they are to be made of."""
+    """Require that products are made of the right inputs."""
 
     def pixels(name, suffix):
         return fits.getdata(out / f"{name}_{suffix}.fits", "SCI")

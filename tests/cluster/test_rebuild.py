@@ -134,7 +134,7 @@ def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
     whole = manifest.read_text()
     for seed in range(30):
         chance = random.Random(seed)
-        manifest.write_text(json.dumps(mutated(json.loads(whole), chance)))
+        manifest.write_text(json.dumps(mutate(json.loads(whole), chance)))
         scribble(ledger(out))
         rebuild_ledger(out)
         assert is_intact(state_of(out))
@@ -146,7 +146,7 @@ def test_a_manifest_that_says_something_else_does_no_harm(simulated, out):
     assert len(products_in(out)) == 3
 
 
-def mutated(told, chance):
+def mutate(told, chance):
     """Return a manifest in which each exposure has one wrong value."""
     for entry in told["exposures"]:
         place = chance.choice([entry, *entry["products"]])
@@ -199,11 +199,11 @@ def test_an_exposure_keeps_all_of_its_products_or_none(tmp_path, seed):
     assert is_intact(tmp_path / "new")
 
 
-def emptied(path):
+def empty(path):
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("lose", [emptied, Path.unlink])
+@pytest.mark.parametrize("lose", [empty, Path.unlink])
 def test_an_emptied_or_missing_ledger_is_damaged(lose, simulated, out):
     """SQLite treats an empty file as a new database, and creates a missing one."""
     before, [batch] = stamps(out), find_registered()
@@ -229,11 +229,11 @@ def test_an_emptied_or_missing_ledger_is_damaged(lose, simulated, out):
 def test_a_kill_while_ledgers_are_swapped_leaves_one(out, monkeypatch):
     scribble(ledger(out))
 
-    def killed(self, target):
+    def interrupt(self, target):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
+        patch.setattr(Path, "replace", interrupt)
         with pytest.raises(KeyboardInterrupt):
             rebuild_ledger(out)
     assert ledger(out).exists()

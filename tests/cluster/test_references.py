@@ -31,13 +31,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Return a cache with parameter references for one readout pattern."""
-    crds = copy_cache(simulated(), tmp_path_factory.mktemp("published") / "crds")
+    crds = copy_cache(simulate_small(), tmp_path_factory.mktemp("published") / "crds")
     jump = StepConfig("jwst.jump.JumpStep", "jump", {"skip": True}, [])
     add_parameters(crds, "pars-jumpstep", {"NIS": jump})
     return crds
 
 
-def simulated():
+def simulate_small():
     return small_exposure("NIS", shape=(32, 40))
 
 
@@ -67,7 +67,7 @@ def exposures(folder, *readouts):
     paths = []
     for number, readpatt in enumerate(readouts):
         paths.append(folder / f"e{number}_uncal.fits")
-        shutil.copy(simulated().path, paths[-1])
+        shutil.copy(simulate_small().path, paths[-1])
         fits.setval(paths[-1], "READPATT", value=readpatt)
     return paths
 

@@ -122,7 +122,7 @@ def test_a_missing_reference_is_a_valid_answer(user):
     assert "not found" in done.stdout
 
 
-def test_sync_makes_the_cache_and_fetches_what_exposures_need(user):
+def test_sync_makes_the_cache_and_fetches_references_of_exposures(user):
     files = [user.exposure("a.fits"), user.exposure("b.fits", DETECTOR="A")]
     done = user.run("sync", *files)
     assert done.returncode == 0, done.stderr
@@ -293,7 +293,7 @@ def test_a_flat_cache_is_read_and_filled_as_such(user):
     assert user.run("sync", user.exposure("b.fits")).returncode == 0
 
 
-def test_a_read_only_cache_says_what_to_do(user):
+def test_an_error_on_a_read_only_cache_names_the_remedy(user):
     file = user.exposure("a.fits")
     user.cache.mkdir()
     assert user.run("bestrefs", file).returncode == 0

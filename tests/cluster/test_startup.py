@@ -67,7 +67,7 @@ def test_a_batch_begins_with_a_line_on_the_terminal():
 UNUSED = {"astropy.stats", "astropy.table", "bokeh", "dask.array", "distributed", "jsonschema"}
 
 
-def test_calibrating_in_this_process_imports_only_what_it_needs(simulated, tmp_path):
+def test_calibrating_in_this_process_imports_few_modules(simulated, tmp_path):
     code = (
         "import sys\n"
         "from calbatch.cluster import run\n"

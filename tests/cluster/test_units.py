@@ -1,4 +1,4 @@
-"""Units that wait for others begin in order, once, and never without what they need."""
+"""Units that wait for others begin in order, once, and never without their inputs."""
 
 import tempfile
 from collections import Counter
@@ -22,7 +22,7 @@ def _no_delays(monkeypatch):
     monkeypatch.setattr(driver_module, "TICK", 0.001)
 
 
-def submitted(site):
+def submitted_numbers(site):
     return [job.number for job in site.submitted]
 
 
@@ -35,7 +35,7 @@ def test_a_unit_begins_when_its_makers_are_done(tmp_path, ahead):
     batch = UnitBatch(tmp_path, 5, waiting_units({4: [0, 3], 3: [1]}), ahead=ahead)
     site = FakeSite(slots=9)
     batch.drive(site)
-    order = submitted(site)
+    order = submitted_numbers(site)
     assert sorted(order) == [0, 1, 2, 3, 4]
     assert order.index(1) < order.index(3) < order.index(4)
     assert order.index(0) < order.index(4)
@@ -46,7 +46,7 @@ def test_a_unit_whose_input_was_just_made_comes_before_new_ones(tmp_path):
     batch = UnitBatch(tmp_path, 40, waiting_units({39: [0]}), ahead=False)
     site = FakeSite(slots=1)
     batch.drive(site)
-    assert submitted(site)[:2] == [0, 39]
+    assert submitted_numbers(site)[:2] == [0, 39]
 
 
 def test_a_failure_fails_dependents_with_the_name_of_the_first_cause(tmp_path):
@@ -58,7 +58,7 @@ def test_a_failure_fails_dependents_with_the_name_of_the_first_cause(tmp_path):
     assert [row["reason"] for row in batch.rows[2:4]] == [
         f"{exposure_path(n)}: {reason}" for n in (2, 3)
     ]
-    assert sorted(submitted(site)) == [0, 1, 4]
+    assert sorted(submitted_numbers(site)) == [0, 1, 4]
     assert Counter(o.number for o in batch.outcomes) == dict.fromkeys(range(5), 1)
 
 
@@ -93,7 +93,7 @@ def test_a_suspect_releases_those_that_wait_for_it(tmp_path):
     batch = UnitBatch(tmp_path, 3, waiting_units({2: [0]}))
     batch.drive(site)
     assert batch.states == ["done"] * 3
-    assert submitted(site)[-1] == 2
+    assert submitted_numbers(site)[-1] == 2
 
 
 def test_kept_products_release_the_units_that_wait_for_them(tmp_path):
@@ -102,7 +102,7 @@ def test_kept_products_release_the_units_that_wait_for_them(tmp_path):
     batch, site = UnitBatch(tmp_path, 2, waiting_units({1: [0]}), planner=planner), FakeSite()
     batch.drive(site)
     assert batch.states == ["kept", "done"]
-    assert submitted(site) == [1]
+    assert submitted_numbers(site) == [1]
 
 
 def test_the_next_driver_fails_the_dependents_that_a_killed_one_left(tmp_path):
@@ -170,7 +170,7 @@ class Work:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graph=graphs(), slots=st.integers(1, 4), commit=st.booleans(), ahead=st.booleans())
-def test_every_unit_ends_once_whatever_the_order_and_the_deaths(graph, slots, commit, ahead):
+def test_every_unit_ends_once_for_any_order_and_deaths(graph, slots, commit, ahead):
     count, waits, optional, failures, deaths = graph
     units = waiting_units(waits)
     units = [

@@ -22,13 +22,13 @@ def watched(simulated, tmp_path, monkeypatch):
     folder, events, drive = tmp_path / "raw", [], again.drive
     folder.mkdir()
 
-    def driven(*arguments, **options):
+    def drive_and_note(*arguments, **options):
         result = drive(*arguments, **options)
         if events:
             events.pop(0)()
         return result
 
-    monkeypatch.setattr(again, "drive", driven)
+    monkeypatch.setattr(again, "drive", drive_and_note)
     with registered_toys(tmp_path / "site", monkeypatch):
         yield folder, events
 
@@ -49,7 +49,7 @@ def watch(folder, settle="0.05"):
     return calbatch("watch", CHAIN, folder, "-o", out, *HOW, "--settle", settle, "--idle", "0.5")
 
 
-def done_in_each_batch(folder):
+def list_done(folder):
     """Return the names of the units that each batch has calibrated, without those it kept."""
     with View(folder.parent / "out" / ".calbatch") as view:
         return [
@@ -64,7 +64,7 @@ def test_the_products_are_those_of_a_batch_in_whichever_order_files_arrive(watch
     events += [lambda: associate(folder) or put(folder, simulated, "c")]
     completed = watch(folder)
     assert completed.status == 0, completed.err
-    assert done_in_each_batch(folder) == [
+    assert list_done(folder) == [
         ["a_uncal.fits", "a_rate.fits", "b_uncal.fits", "b_rate.fits"],
         ["c_uncal.fits", "p", "mosaic"],
     ]
@@ -87,7 +87,7 @@ def test_a_changed_member_repeats_what_used_it(watched, simulated):
 
     events += [change]
     assert watch(folder).status == 0
-    assert done_in_each_batch(folder)[1] == ["c_uncal.fits", "p", "mosaic"]
+    assert list_done(folder)[1] == ["c_uncal.fits", "p", "mosaic"]
 
 
 def test_a_member_that_fails_is_repaired_by_a_new_copy(watched, simulated):
@@ -99,7 +99,7 @@ def test_a_member_that_fails_is_repaired_by_a_new_copy(watched, simulated):
     completed = watch(folder, settle="0")  # a damaged file begins with the others
     assert completed.status == 1
     assert "not begun: c_uncal.fits failed" in completed.err + completed.out
-    assert done_in_each_batch(folder)[1] == ["c_uncal.fits", "p", "mosaic"]
+    assert list_done(folder)[1] == ["c_uncal.fits", "p", "mosaic"]
 
 
 def test_an_interrupted_batch_of_units_continues(watched, simulated, monkeypatch):
@@ -110,12 +110,12 @@ def test_an_interrupted_batch_of_units_continues(watched, simulated, monkeypatch
     associate(folder)
     drive, stopped = again.drive, []
 
-    def driven(batch, *arguments, **options):
+    def stop_and_drive(batch, *arguments, **options):
         if not stopped:
             stopped.append(request_stop(batch.folder.control, StopRequest.LATER))
         return drive(batch, *arguments, **options)
 
-    monkeypatch.setattr(again, "drive", driven)
+    monkeypatch.setattr(again, "drive", stop_and_drive)
     completed = watch(folder)
     assert completed.status == 0, completed.err
-    assert sum(map(len, done_in_each_batch(folder))) == 6
+    assert sum(map(len, list_done(folder))) == 6

@@ -39,7 +39,7 @@ def clients(cache):
     return {name: Client(cache, context=name, mode="local") for name in CONTEXTS}
 
 
-def stored(status, expected):
+def expected_answer(status, expected):
     """Return the status and name of a stored answer, without the wording of a miss."""
     if expected.startswith("NOT FOUND"):
         return ("n/a" if expected == "NOT FOUND n/a" else "not found"), None
@@ -54,7 +54,7 @@ def test_every_stored_rule_case(cache, clients):
         if name not in loaded:
             loaded[name] = ReferenceRules(load_mapping(name, client.cache.read_mapping))
         got = loaded[name].resolve(case["header"])
-        assert (got.status, got.name) == stored("found", case["expected"]), case
+        assert (got.status, got.name) == expected_answer("found", case["expected"]), case
 
 
 def stored_headers(cache):
@@ -68,7 +68,7 @@ def test_every_stored_header(cache, clients):
         got = rules.resolve(case["header"])
         assert got.keys() == case["expected"].keys()
         for kind, expected in case["expected"].items():
-            assert (got[kind].status, got[kind].name) == stored("found", expected), (
+            assert (got[kind].status, got[kind].name) == expected_answer("found", expected), (
                 case["file"],
                 kind,
             )

@@ -9,7 +9,7 @@ from base64 import b64encode
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.crds_server import encoded
+from support.crds_server import encode_answer
 from support.foreign_answers import NAME, VALUES, is_finite
 
 from calbatch.crds_client.answers import (
@@ -58,7 +58,7 @@ def test_compressed_answers_take_limited_memory():
 def test_the_catalogue_of_a_whole_archive_is_accepted():
     entry = {"size": "123456789", "sha1sum": "0" * 40, "instrument": "miri", "blacklisted": "false"}
     catalogue = {f"jwst_miri_flat_{number:06}.fits": entry for number in range(50_000)}
-    assert file_descriptions({"download_metadata": encoded(catalogue)}) == catalogue
+    assert file_descriptions({"download_metadata": encode_answer(catalogue)}) == catalogue
 
 
 @given(size=VALUES)
@@ -86,7 +86,7 @@ def test_a_value_that_is_not_compressed_is_unchanged(value):
 
 @given(value=VALUES.filter(is_finite))
 def test_a_compressed_value_is_decompressed(value):
-    assert decode_packed(encoded(value)) == value
+    assert decode_packed(encode_answer(value)) == value
 
 
 @given(payload=VALUES)

@@ -95,7 +95,7 @@ def test_an_empty_cache_without_a_server_is_an_error(tmp_path):
         choose_context(None, Cache(tmp_path))
 
 
-def test_what_neither_a_server_nor_the_cache_knows_is_an_error(cache):
+def test_a_context_unknown_to_server_and_cache_is_an_error(cache):
     for wanted, key in (("edit", "edit_context"), ("2024-01-31", "context_history")):
         with pytest.raises(ContextError, match=f"no {key} in the cache's server_config"):
             choose_context(wanted, cache)

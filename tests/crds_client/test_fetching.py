@@ -1,4 +1,4 @@
-"""Files are fetched once, completely or not at all, whatever server, disk and processes do."""
+"""Files are fetched once, completely or not at all, despite faults of servers and disks."""
 
 import hashlib
 import json

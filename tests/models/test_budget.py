@@ -181,6 +181,35 @@ def test_tiles_kept_for_a_decision_are_counted(tmp_path):
     assert max(peaks.values()) < 1.5 * budget.bytes + 2**20
 
 
+def hold(data):
+    return data
+
+
+def largest_of(gathered):
+    return max(float(data.max()) for data in gathered)
+
+
+def test_arrays_that_a_decision_holds_are_counted_if_their_tiles_are_not_kept(tmp_path):
+    rng = np.random.default_rng(4)
+    model = RampModel(rng.normal(size=(2, 10, 256, 64)).astype("f4"))
+    model = model.map_tiles(near, ["data"], radius=1)
+    decision = model.decide(hold, largest_of, frame_bytes=77, holds=("data",))
+    made = model.map_tiles(remove, ["data"], level=decision)
+    rate = made.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    row = 4 * 2 * 10 * COLS
+    for kept, rows in ((0, 256), (5 * 16 * row, 256 - 5 * 16), (2**40, 0)):
+        with dask.config.set({"calbatch.tile-rows": 16, "calbatch.kept-bytes": kept}):
+            budget = tile_budget([rate])
+            assert budget.decisions == 77 + rows * row
+            save([(rate, tmp_path / "first.fits")], scheduler="sync")
+            tracemalloc.start()
+            save([(rate, tmp_path / "second.fits")], scheduler="sync")
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        halos = 2 * row * (256 // 16)  # held arrays are views of tiles with halos
+        assert peak_bytes < budget.kept + budget.decisions + halos + 1.5 * budget.bytes + 2**20
+
+
 def test_values_of_the_whole_frame_are_counted():
     model = ramp()
     first = model.reduce(peak, max, frame_bytes=7)

@@ -114,7 +114,7 @@ def test_a_folder_that_belongs_to_another_and_cannot_be_read_is_refused_with_its
             os.seteuid(0)
 
 
-def test_missing_folders_are_made_for_one_user_whatever_the_umask(tmp_path, loose_umask):
+def test_missing_folders_are_made_for_one_user_under_any_umask(tmp_path, loose_umask):
     folder = make_private_folder(tmp_path / "a" / "b")
     assert [mode_of(path) for path in (folder, folder.parent)] == [0o700, 0o700]
     assert make_private_folder(folder) == folder

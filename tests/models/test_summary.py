@@ -45,7 +45,7 @@ def test_repr_names_the_product_that_a_step_made(image):
     assert "ImageModel flat_field from image.fits" in model._repr_html_()
 
 
-def test_html_shows_what_people_look_for_first(image):
+def test_html_begins_with_the_main_metadata(image):
     model = datamodels.open(image)
     model.meta.instrument.filter = "F200W"
     model.meta.target.proposer_name = "<script>" + "x" * 10_000

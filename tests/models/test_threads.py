@@ -39,7 +39,7 @@ def test_an_interrupt_while_a_thread_is_started_leaves_no_thread_behind():
 
 @pytest.fixture
 def interruptible():
-    """Let SIGINT raise KeyboardInterrupt, whatever runs the tests."""
+    """Let SIGINT raise KeyboardInterrupt, even in a background process."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

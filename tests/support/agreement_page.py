@@ -58,12 +58,12 @@ def write_rows(rows: Mapping[str, Row], path: Path = STORED) -> None:
 
 def _as_json(row: Row) -> dict:
     steps = {
-        name: [r.values, r.flags, _rounded(r.worst), r.is_skipped] for name, r in row.steps.items()
+        name: [r.values, r.flags, _round(r.worst), r.is_skipped] for name, r in row.steps.items()
     }
     return asdict(row) | {"steps": steps}
 
 
-def _rounded(worst: float) -> float | None:
+def _round(worst: float) -> float | None:
     return float(f"{worst:.2g}") if math.isfinite(worst) else None
 
 

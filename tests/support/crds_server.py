@@ -142,7 +142,7 @@ class CrdsServer:
             "mapping_url": {"jwst": f"{self.url}/mappings/jwst/"},
             "reference_url": {"jwst": f"{self.url}/references/jwst/"},
             "last_synced": "2026-01-01 00:00:00",
-            "download_metadata": encoded(self.info_map()),
+            "download_metadata": encode_answer(self.info_map()),
         }
 
     def rpc_get_default_context(self, observatory, state="latest"):
@@ -181,7 +181,7 @@ class CrdsServer:
         }
 
 
-def encoded(value: object) -> dict[str, str]:
+def encode_answer(value: object) -> dict[str, str]:
     """Pack an answer like the server's long answers."""
     payload = b64encode(gzip.compress(json.dumps(value).encode())).decode()
     return {"crds_encoded": "1.0", "crds_payload": payload}

@@ -188,7 +188,7 @@ _TOKEN = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|[\w.+-]+")
 def edit_text(nasty: list[str]) -> Mutator:
     """Return a mutator that replaces a token, or adds a line."""
 
-    def edited(content: bytes, rng: random.Random) -> Damage:
+    def edit(content: bytes, rng: random.Random) -> Damage:
         text = content.decode("latin-1")
         tokens = list(_TOKEN.finditer(text))
         value = rng.choice(nasty)
@@ -201,7 +201,7 @@ def edit_text(nasty: list[str]) -> Mutator:
         changed = text[: found.start()] + value + text[found.end() :]
         return Damage(changed.encode("latin-1"), f"{found[0][:40]!r} became {value[:40]!r}")
 
-    return edited
+    return edit
 
 
 def move_line(content: bytes, rng: random.Random) -> Damage:

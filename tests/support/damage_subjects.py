@@ -28,11 +28,11 @@ from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, CrdsError
 from calbatch.crds_client.rules.mapping import mapping_checksum
+from calbatch.models import datamodels
 from support import damage
 from support.batches import DATE, calbatch, quiet_console
 from support.crds_server import HEADER, CrdsServer, make_cache
 from support.damaged import Refused, Subject, World
-from support.detector_steps import reference_file
 from support.parameter_references import add_parameters, copy_cache
 from support.simulated import small_exposure
 
@@ -200,7 +200,9 @@ def make_miri_world(folder: Path) -> Iterator[World]:
     )  # fmt: skip
     kernel = np.full((3, 3), 0.01, "f4")
     kernel[1, 1] = 0.92
-    path = reference_file(folder / "ipc.fits", {"SCI": kernel}, REFTYPE="IPC", INSTRUME="MIRI")
+    model = datamodels.IPCModel(kernel)
+    model.meta.reftype, model.meta.instrument.name = "IPC", "MIRI"
+    path = model.save(folder / "ipc.fits", fsync=False)
     config = folder / "ipc.cfg"
     config.write_text(f"name = ipc\noverride_ipc = {path}\n")
     world.add([Subject("ipc", path, damage.FITS, lambda: read_through_batch(world, config, uncal))])

@@ -32,15 +32,15 @@ class Exposure:
     def ours(self) -> RampModel:
         """Return calbatch's model of the exposure."""
         fields = {n: getattr(self, n) for n in FIELDS}
-        return self._described(RampModel(fields.pop("data"), **fields))
+        return self._describe(RampModel(fields.pop("data"), **fields))
 
     def theirs(self) -> Any:
         """Return jwst's model of the exposure."""
         from stdatamodels.jwst import datamodels
 
-        return self._described(datamodels.RampModel(**{n: getattr(self, n).copy() for n in FIELDS}))
+        return self._describe(datamodels.RampModel(**{n: getattr(self, n).copy() for n in FIELDS}))
 
-    def _described(self, model: Any) -> Any:
+    def _describe(self, model: Any) -> Any:
         model.meta.instrument.name = self.instrument
         model.meta.instrument.detector = self.detector
         place = model.meta.subarray

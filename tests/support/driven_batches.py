@@ -25,7 +25,7 @@ def omit_delays(monkeypatch):
 
 @dataclass
 class Batch:
-    """A batch on fake sites, and what its driver did."""
+    """A batch on fake sites, and the actions of its driver."""
 
     folder: object
     count: int = 4

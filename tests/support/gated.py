@@ -108,10 +108,10 @@ class Held(Step):
 
     def process(self, exposure):
         """Wait and add at each tile."""
-        return RampModel(exposure).map_tiles(_held, ["data"], level=self.level, gate=self.gate)
+        return RampModel(exposure).map_tiles(_hold, ["data"], level=self.level, gate=self.gate)
 
 
-def _held(data, *, level, gate):
+def _hold(data, *, level, gate):
     while gate and not Path(gate).exists():
         be_slow(0.02)
     return data + np.float32(level)

@@ -48,7 +48,7 @@ class Ramps:
     gain: np.ndarray
     readnoise: np.ndarray
 
-    def observed(self, *, origin: tuple[int, int] = (1, 1), **facts: Any) -> Exposure:
+    def as_exposure(self, *, origin: tuple[int, int] = (1, 1), **facts: Any) -> Exposure:
         """Return the ramps as an exposure, with ``facts`` among its metadata."""
         facts = {"group_time": 10.7, "nframes": 4, "groupgap": 1} | facts
         arrays = self.data, self.groupdq, self.pixeldq
@@ -60,7 +60,7 @@ class Ramps:
         noise = reference_file(folder / "readnoise.fits", {"SCI": self.readnoise}, **options)
         return {"override_gain": gain, "override_readnoise": noise}
 
-    def found(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def find_jumps(self, rules: JumpRules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run our kernels on the whole frame; return group flags, pixel flags and counts."""
         unusable = unusable_groups(self.groupdq)
         references = {"gain": self.gain, "readnoise": self.readnoise, "rules": rules}
@@ -100,7 +100,7 @@ class Ramps:
 
 def assert_agrees(ramps: Ramps, rules: JumpRules) -> None:
     """Compare all flags with stcal's, except decisions too close to call."""
-    flags, pixeldq, counts = ramps.found(rules)
+    flags, pixeldq, counts = ramps.find_jumps(rules)
     wanted, wanted_pixeldq, jumps = ramps.stcal(rules)
     np.testing.assert_array_equal(pixeldq, wanted_pixeldq)
     different = flags != wanted

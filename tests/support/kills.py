@@ -75,7 +75,9 @@ class Killed:
     def repeat(self):
         """Repeat the command, which makes a new batch."""
         how = (*self.site, *HOW, *self.parameters())
-        completed = _accepted("submit", self.pipeline, self.inputs, "-o", self.output, *how)
+        completed = _run_until_accepted(
+            "submit", self.pipeline, self.inputs, "-o", self.output, *how
+        )
         self.folders.append(BatchFolder(self.output, completed.out.strip()))
 
     def run_with_other_parameters(self):
@@ -89,7 +91,7 @@ class Killed:
 
     def resume(self):
         """Resume the last batch."""
-        _accepted("resume", self.folder.name, "--detach")
+        _run_until_accepted("resume", self.folder.name, "--detach")
 
     def run(self, seconds, keep=lambda: None):
         """Continue until all kills have happened and a batch has succeeded.
@@ -142,7 +144,7 @@ class Killed:
         return found
 
 
-def _accepted(*arguments):
+def _run_until_accepted(*arguments):
     """Run a command, and repeat it while the threads of a killed driver are still ending."""
     limit = Limit()
     while (completed := calbatch(*arguments)).status and "a batch is running" in completed.err:

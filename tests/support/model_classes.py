@@ -24,7 +24,8 @@ INTRODUCTION = """\
 
 stdatamodels {version} has {total} model classes for JWST files. calbatch has {ours} of them, under
 the same names except for `DataModel`, which is called `JwstDataModel` there. Files of these classes
-pass between the two without loss, which tests show in both directions. `OpenWindowsModel` exists in
+pass between the two without loss, which tests show in both directions. `OpenWindowsModel`, and
+the classes for JSON files (`AssociationModel`, `Extract1dModel` and `MSAOperModel`), exist in
 calbatch only.
 
 `datamodels.open` opens a file of another class by the dimensions of its `SCI` array, if it has one,

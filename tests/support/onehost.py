@@ -99,21 +99,21 @@ def one_host():
         folder = Path(tempfile.mkdtemp(prefix="calbatch-slurm-"))  # a socket's path must be short
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)  # munge refuses folders that its users cannot enter
-        os.environ["SLURM_CONF"] = str(_configured(folder))
-        stack.callback(_restored, "SLURM_CONF", before)
+        os.environ["SLURM_CONF"] = str(_write_configuration(folder))
+        stack.callback(_restore_variable, "SLURM_CONF", before)
         _run_daemons(stack, folder)
         stack.callback(_without_jobs)
         _wait_for_node(folder)
         yield folder
 
 
-def _restored(name: str, value: str | None) -> None:
+def _restore_variable(name: str, value: str | None) -> None:
     os.environ.pop(name, None)
     if value is not None:
         os.environ[name] = value
 
 
-def _configured(folder: Path) -> Path:
+def _write_configuration(folder: Path) -> Path:
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key = folder / "munge.key"

@@ -42,14 +42,14 @@ class PlacedRamp:
 
     def ours(self) -> RampModel:
         """Return calbatch's model of the ramp."""
-        return self._described(RampModel(self.data, pixeldq=self.pixeldq))
+        return self._describe(RampModel(self.data, pixeldq=self.pixeldq))
 
     def theirs(self) -> jwst_models.RampModel:
         """Return jwst's model of the ramp."""
         model = jwst_models.RampModel(self.data.copy(), pixeldq=self.pixeldq.copy())
-        return self._described(model)
+        return self._describe(model)
 
-    def _described(self, model: Any) -> Any:
+    def _describe(self, model: Any) -> Any:
         meta, subarray = model.meta, model.meta.subarray
         meta.instrument.name = _INSTRUMENTS[self.detector[:3]]
         meta.instrument.detector = self.detector

@@ -40,12 +40,12 @@ def ramp(seed, shape, origin=(0, 0), nints=1, ngroups=1, **place):
     return PlacedRamp(data.astype(np.float32), pixeldq, origin, **place)
 
 
-def corrected(placed, **parameters):
+def correct(placed, **parameters):
     """Return the data after the step."""
     return RefPixStep(**parameters).run(placed.ours()).data.compute(scheduler="synchronous")
 
 
-def expected(placed, **parameters):
+def correct_with_jwst(placed, **parameters):
     """Return jwst's result for a ramp, and its status."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means and medians of NaN
@@ -63,8 +63,8 @@ def assert_agrees(found, wanted):
 
 def check(placed, **parameters):
     """Compare with jwst; return the subtracted signal."""
-    wanted, status = expected(placed, **parameters)
+    wanted, status = correct_with_jwst(placed, **parameters)
     assert status == "COMPLETE"
-    found = corrected(placed, **parameters)
+    found = correct(placed, **parameters)
     assert_agrees(found, wanted)
     return placed.data - found

@@ -102,7 +102,7 @@ def is_participle(word: str) -> bool:
 
 
 def is_bare_participle(name: str) -> bool:
-    """Return whether a name is a participle alone, or one with a particle and what follows."""
+    """Return whether a name is a participle alone, or begins with one and a particle."""
     first, *rest = name.strip("_").split("_")
     return is_participle(first) and (not rest or rest[0] in PARTICLES)
 
@@ -124,7 +124,7 @@ ADJECTIVES = _words(
     "relational relevant several single storable swapping temporary topological unusable "
     "unwritable usable writing wrong"
 )
-"""Adjectives, gerunds and the like, which say neither what a function does nor what it returns."""
+"""Adjectives, gerunds and the like, which name neither an action nor a result."""
 QUALIFIERS = ADJECTIVES | _words("all any in mostly no not on only some true within")
 """First words of conditions that lack ``is_`` or ``are_``."""
 
@@ -133,15 +133,15 @@ IMPERATIVES = _words(
     "call cancel cast change check choose claim clean clear close combine compare compile "
     "complete compute conclude configure continue convert copy count create decode defer digitise "
     "dilute discard drain draw drive drop emit end enter escape evaluate exchange expect extend "
-    "fence fetch fill find finish fit flag flip follow forget grow handle hold inherit initialize "
-    "insert install introduce invert join keep kill launch leave limit linearize load locate log "
-    "look make mark measure merge migrate multiply note obtain omit open pass pick place plan "
-    "predict prepare print prune put reach read receive record refresh refuse release remove "
-    "rename reopen replace request requeue require reserve resolve restore retire retry revoke "
-    "roll run saturate save say scale search secure send set settle setup share show shut sort "
-    "split spread start stop submit subtract suggest sum suspect swap sync take teardown track "
-    "transition translate update upload use validate verify visit wait warm warn watch weigh "
-    "withdraw write"
+    "fence fetch fill find finish fit flag flip flush follow forget grow handle hold inherit "
+    "initialize insert install introduce invert join keep kill launch leave limit linearize load "
+    "locate log look make mark measure merge migrate multiply note obtain omit open pass pick "
+    "place plan predict prepare print prune publish put reach read receive record refresh refuse "
+    "release remove rename reopen replace request requeue require reserve resolve restore retire "
+    "retry revoke roll run saturate save say scale search secure send set settle setup share show "
+    "shut sort split spread start stop submit subtract suggest sum suspect swap sync take "
+    "teardown track transition translate update upload use validate verify visit wait warm warn "
+    "watch weigh withdraw write"
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
 FREE = _words("get ipython main progress wrapper")
@@ -158,8 +158,23 @@ def bare_adjectives(source: str) -> list[str]:
     return sorted(name for name in callables if name.strip("_") in ADJECTIVES)
 
 
+def _is_fixture(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("fixture" in ast.unparse(node) for node in function.decorator_list)
+
+
+def unclear_helpers(source: str) -> list[str]:
+    """Return the names of helpers of tests and scripts that are bare participles or adjectives.
+
+    Fixtures are free: their names stand for values.
+    """
+    found = (node.name for node in functions(source) if not _is_property(node))
+    fixtures = {node.name for node in functions(source) if _is_fixture(node)}
+    unclear = (n for n in found if is_bare_participle(n) or n.strip("_") in ADJECTIVES)
+    return sorted(set(unclear) - fixtures)
+
+
 def unclear_conditions(source: str) -> list[str]:
-    """Return the names of the functions that return a truth value, but do not say of what."""
+    """Return the names of the functions that return a truth value, but name no condition."""
     found = (node.name for node in functions(source) if _returns(node, "bool"))
     return sorted(name for name in found if name.strip("_").split("_")[0] in QUALIFIERS)
 
@@ -178,7 +193,7 @@ def _returns(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: str) -> boo
 
 
 VAGUE = _words("give have how what whatever when where whether which who whoever whose why")
-"""First words of docstrings that say neither what something is nor what it does."""
+"""First words of docstrings that name neither the thing nor its action."""
 
 
 def docstrings(source: str) -> Iterator[tuple[str, str]]:
@@ -209,7 +224,7 @@ def classes(source: str) -> list[str]:
     return [node.name for node in parse(source).body if isinstance(node, ast.ClassDef)]
 
 
-def repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def repeated_places(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the names that stand in several places, from (name, place) pairs."""
     places: dict[str, list[str]] = defaultdict(list)
     for name, place in pairs:
@@ -258,7 +273,7 @@ def mirrored_test(module: Path) -> Path | None:
 def exceptions(root: Path) -> dict[str, set[str]]:
     """Return the entries that `repository.toml` has to list, by section."""
     found: dict[str, set[str]] = {
-        name: set() for name in ("untested", "participles", "adjectives", "docstrings")
+        name: set() for name in ("untested", "participles", "adjectives", "docstrings", "helpers")
     }
     for path in sources(root):
         text, module = path.read_text(), path.relative_to(root)
@@ -269,6 +284,8 @@ def exceptions(root: Path) -> dict[str, set[str]]:
         plain = path.stem == "__init__" and only_imports(text)
         if test is not None and not plain and not (root / test).is_file():
             found["untested"].add(str(module))
+    for path in [*TESTS, *OTHERS]:
+        found["helpers"] |= {f"{relative(path)}:{n}" for n in unclear_helpers(path.read_text())}
     return found
 
 

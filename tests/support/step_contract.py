@@ -164,7 +164,7 @@ def _forget_tiles() -> None:
 
 
 def _refuse(*args, **kwargs):
-    pytest.fail("something was computed before anybody asked for it")
+    pytest.fail("something was computed before it was requested")
 
 
 def _require_unchanged_references(model: DataModel) -> None:

@@ -191,7 +191,7 @@ def _clean_image(rate: Array, axis: int) -> tuple[Array, Array]:
     values = _sort_used(rate, np.ones(rate.shape, bool))
     mask = ~np.isnan(rate)
     keep_within(rate, find_limits(values, CLIP, SOURCE_DISTANCE), mask)
-    pixels = find_background(rate, mask, Background(n_sigma=0.0))
+    pixels = find_background(rate.copy(), mask, Background(n_sigma=0.0))
     if pixels is None:
         return rate, mask
     used = pixels.is_used()

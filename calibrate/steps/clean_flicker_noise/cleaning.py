@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -112,23 +113,36 @@ def find_noise(gathered: Sequence[NoisyRows], *, rules: CleaningRules) -> Flicke
     """
     mask = _find_mask(gathered, rules)
     rules = _adapt(rules, gathered)
-    integrations, differences = gathered[0].differences.shape[:2]
-    noise: list[list[Array | None]] = [[None] * differences for _ in range(integrations)]
-    levels: list[list[Array | None]] = [[None] * differences for _ in range(integrations)]
-    for i in range(integrations):
-        for j in range(differences):
-            frame = _join([rows.differences[i, j] for rows in gathered])
-            pixels = find_background(frame, mask[i] if mask.ndim == 3 else mask, rules.background)
-            if pixels is None:
-                continue
-            noise[i][j] = _measure_noise(pixels, rules)
-            levels[i][j] = pixels.level if rules.keep_background else None
+    integrations, frames, _, columns = gathered[0].shape
+    noise: list[list[Array | None]] = [[None] * frames for _ in range(integrations)]
+    levels: list[list[Array | None]] = [[None] * frames for _ in range(integrations)]
+    frame = np.empty((sum(rows.shape[2] for rows in gathered), columns), np.float32)
+    buffer = np.empty(frame.size, np.float32)
+    for i, j in product(range(integrations), range(frames)):
+        _write_frame(gathered, i, j, frame)
+        own_mask = mask[i] if mask.ndim == 3 else mask
+        pixels = find_background(frame, own_mask, rules.background, buffer)
+        if pixels is None:
+            continue
+        noise[i][j] = _measure_noise(pixels, rules)
+        levels[i][j] = pixels.level if rules.keep_background else None
     return FlickerNoise(
         frame=(mask.shape[-2], mask.shape[-1]),
         noise=noise,
         background=levels,
         mask=mask if rules.keep_mask else None,
     )
+
+
+def _write_frame(
+    gathered: Sequence[NoisyRows], integration: int, number: int, frame: Array
+) -> None:
+    """Write one whole frame: a difference of two groups, or a rate."""
+    top = 0
+    for rows in gathered:
+        bottom = top + rows.shape[2]
+        rows.write_frame(integration, number, frame[top:bottom])
+        top = bottom
 
 
 def _adapt(rules: CleaningRules, gathered: Sequence[NoisyRows]) -> CleaningRules:
@@ -158,16 +172,20 @@ def _find_mask(gathered: Sequence[NoisyRows], rules: CleaningRules) -> Array:
         return _join(masks)
     parts = [rows.excluded for rows in gathered if rows.excluded is not None]
     excluded = _join(parts) if parts else None
-    if rules.single_mask:
+    if "rateints.data" not in gathered[0].rates:
         rate = _join([rows.rates["rate.data"] for rows in gathered])
         return mask_sources(rate, rules.scene, excluded)
     rates = _join([rows.rates["rateints.data"] for rows in gathered])
-    return np.stack(
+    planes: Array = np.stack(
         [
             mask_sources(rate, rules.scene, None if excluded is None else excluded[i])
             for i, rate in enumerate(rates)
         ]
     )
+    if not rules.single_mask:
+        return planes
+    common: Array = np.logical_and.reduce(planes)
+    return common
 
 
 # -- subtraction, in tiles ---------------------------------------------------------------------
@@ -200,7 +218,7 @@ def subtract_noise(
             if part is None:
                 cleaned[i, j + 1] = data[i, j + 1]
                 continue
-            lines = _cut_part(part, noise.frame, region)
+            lines = cut_part(part, noise.frame, region)
             step = data[i, j + 1] - data[i, j]
             step -= lines if rows is None else lines * rows
             np.add(cleaned[i, j], step, out=cleaned[i, j + 1])
@@ -243,7 +261,7 @@ def show_masks(*, noise: FlickerNoise, region: Region) -> tuple[Array, Array, Ar
     return masks, np.zeros_like(masks), np.zeros(masks.shape, np.uint32)
 
 
-def _cut_part(part: Array, frame: tuple[int, int], region: Region) -> Array:
+def cut_part(part: Array, frame: tuple[int, int], region: Region) -> Array:
     """Return the noise of a region; an axis along which it is constant may have length 1."""
     rows, columns = (
         _positions(parts, size, span)

@@ -1,19 +1,19 @@
-"""Make the contribution of a tile to the cleaning: draft rates, and differences of groups.
+"""Make the contribution of a tile to the cleaning: draft rates, and the groups themselves.
 
 Source: jwst 3.0.0 ``clean_flicker_noise`` step (``make_rate``, ``do_correction``).
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.clean_flicker_noise.loops import subtract_usable_groups
+from calbatch.calibrate.steps._ramps import for_kernels
+from calbatch.calibrate.steps.clean_flicker_noise.loops import subtract_usable
 from calbatch.calibrate.steps.flat_field import usable_flat
 from calbatch.calibrate.steps.ramp_fit.least_squares import RATES
 from calbatch.models.dq import DO_NOT_USE, NON_SCIENCE
@@ -40,27 +40,77 @@ class DraftFit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NoisyRows:
-    """A tile's rows of draft rates and of differences.
+class NoisyRows(ABC):
+    """A tile's rows of the frames that are cleaned, and of the rates in which sources are found.
+
+    Its arrays are those of the tile where possible: it is kept until the noise is known, and
+    frames are made one at a time.
 
     Attributes
     ----------
-    differences : ndarray of float32
-        Differences of successive groups, divided by the flat, (integrations, groups - 1, rows,
-        columns); NaN where the later group is DO_NOT_USE or JUMP_DET.
     rates : mapping
         The products of the draft fit by name, (rows, columns) or (integrations, rows, columns).
         Rates are divided by the flat.
+    flat : ndarray or None
+        The flat by which frames are divided, (rows, columns).
     mask : ndarray of bool or None
         The user's mask, (rows, columns) or (integrations, rows, columns).
     excluded : ndarray of bool or None
         True for pixels outside science regions, shaped like the rates in which sources are found.
     """
 
-    differences: Array
     rates: Mapping[str, Array]
+    flat: Array | None = None
     mask: Array | None = None
     excluded: Array | None = None
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of integrations, frames in each, rows and columns."""
+
+    @abstractmethod
+    def write_frame(self, integration: int, number: int, out: Array) -> None:
+        """Write the rows of one frame, divided by the flat.
+
+        Parameters
+        ----------
+        integration, number : int
+            Indices of the integration, and of the frame in it.
+        out : ndarray of float32, (rows, columns)
+            Receives the frame; NaN where it is unusable.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RampRows(NoisyRows):
+    """A tile's rows of a ramp, whose frames are the differences of successive groups.
+
+    Attributes
+    ----------
+    data, groupdq : ndarray
+        Counts (DN) and flags, (integrations, groups, rows, columns).
+    """
+
+    data: Array
+    groupdq: Array
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of integrations, differences in each, rows and columns."""
+        integrations, groups, rows, columns = self.data.shape
+        return integrations, max(groups - 1, 0), rows, columns
+
+    def write_frame(self, integration: int, number: int, out: Array) -> None:
+        """Write the difference between group ``number + 1`` and the one before.
+
+        It is NaN where the later group is DO_NOT_USE or JUMP_DET.
+        """
+        groups = self.data[integration]
+        flags = self.groupdq[integration, number + 1]
+        subtract_usable(*for_kernels(groups[number + 1], groups[number], flags), out)
+        if self.flat is not None:
+            out /= self.flat
 
 
 def gather_noise(
@@ -80,8 +130,8 @@ def gather_noise(
     user_mask: Array | None = None,
     science_flat: Array | None = None,
     science_flat_dq: Array | None = None,
-) -> NoisyRows:
-    """Return the draft rates and the differences of a tile.
+) -> RampRows:
+    """Return the draft rates of a tile, and its ramp.
 
     Parameters
     ----------
@@ -114,61 +164,35 @@ def gather_noise(
         if science_flat is not None and science_flat_dq is not None:
             flags = flags | usable_flat(science_flat, science_flat_dq)[1]
         excluded = flags & (DO_NOT_USE | NON_SCIENCE) != 0
-    differences = subtract_groups(data, groupdq)
-    if flat is not None:
-        rows = cut_to_region(flat, region)
-        differences /= rows
+    rows = None if flat is None else cut_to_region(flat, region)
+    if rows is not None:
         rates = {name: rate / rows for name, rate in rates.items()}
     mask = None if user_mask is None else user_mask != 0
-    return NoisyRows(differences=differences, rates=rates, mask=mask, excluded=excluded)
+    return RampRows(
+        data=data, groupdq=groupdq, rates=rates, flat=rows, mask=mask, excluded=excluded
+    )
 
 
-def gather_differences(
+def gather_ramp(
     data: Array,
     groupdq: Array,
     *,
     user_mask: Array,
     region: Region,
     flat: Array | None = None,
-) -> NoisyRows:
-    """Return the differences and the user's mask of a tile.
+) -> RampRows:
+    """Return the ramp and the user's mask of a tile.
 
     Parameters
     ----------
     data, groupdq, user_mask, region, flat
         As for `gather_noise`.
     """
-    differences = subtract_groups(data, groupdq)
-    if flat is not None:
-        differences /= cut_to_region(flat, region)
-    return NoisyRows(differences=differences, rates={}, mask=user_mask != 0)
+    rows = None if flat is None else cut_to_region(flat, region)
+    return RampRows(data=data, groupdq=groupdq, rates={}, flat=rows, mask=user_mask != 0)
 
 
 def cut_to_region(array: Array, region: Region) -> Array:
     """Return the rows and columns of a region from an array of the whole frame."""
     (top, bottom), (left, right) = region
     return array[..., top:bottom, left:right]
-
-
-def subtract_groups(data: Array, groupdq: Array) -> Array:
-    """Return the differences of successive groups.
-
-    Parameters
-    ----------
-    data, groupdq : ndarray
-        Counts (DN) and flags, (integrations, groups, rows, columns).
-
-    Returns
-    -------
-    ndarray of float32, (integrations, groups - 1, rows, columns)
-        NaN where the later group is DO_NOT_USE or JUMP_DET.
-    """
-    integrations, groups, *frame = data.shape
-    differences = np.empty((integrations, groups - 1, *frame), np.float32)
-    pixels = math.prod(frame)
-    subtract_usable_groups(
-        np.ascontiguousarray(data).reshape(integrations, groups, pixels),
-        np.ascontiguousarray(groupdq).reshape(integrations, groups, pixels),
-        differences.reshape(integrations, groups - 1, pixels),
-    )
-    return differences

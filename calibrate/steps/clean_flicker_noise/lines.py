@@ -33,6 +33,9 @@ UNUSED = np.float32(np.inf)
 CHANNELS = 4
 """Amplifiers of a near-infrared detector."""
 
+LINES_AT_ONCE = 64
+"""Lines whose medians are found together, in copies that fit in the processor's cache."""
+
 _EMPTY = np.float32(np.inf), np.float32(-np.inf)
 
 
@@ -62,19 +65,24 @@ class BackgroundPixels(NamedTuple):
         return self.mask & (self.image >= low) & (self.image <= high)
 
 
-def find_background(frame: Array, mask: Array, background: Background) -> BackgroundPixels | None:
+def find_background(
+    frame: Array, mask: Array, background: Background, buffer: Array | None = None
+) -> BackgroundPixels | None:
     """Return the pixels of a difference in which noise is measured, or None if there are none.
 
     Parameters
     ----------
     frame : ndarray of float32, (rows, columns)
-        The difference; NaN where unusable.
+        The difference; NaN where unusable. The background is subtracted from it in place.
     mask : ndarray of bool, (rows, columns)
         True for pixels without a source.
     background : Background
         The rules by which the background is found.
+    buffer : ndarray of float32, optional
+        Memory for as many values as the frame has pixels, which is overwritten.
     """
-    buffer = np.empty(frame.size, np.float32)
+    if buffer is None:
+        buffer = np.empty(frame.size, np.float32)
     values = buffer[: collect_values(frame, mask, buffer)]
     if not values.size:
         return None
@@ -87,16 +95,16 @@ def find_background(frame: Array, mask: Array, background: Background) -> Backgr
         used = mask & (frame >= values[0]) & (frame <= values[-1])
         model = fit_model(frame, used, background.box)
         if model is not None:
-            image = frame - model
-            values = buffer[: collect_values(image, used, buffer)]
+            frame -= model
+            values = buffer[: collect_values(frame, used, buffer)]
             values.sort()
             return _clip_again(
-                BackgroundPixels(image, used, _EMPTY[::-1], model), values, background
+                BackgroundPixels(frame, used, _EMPTY[::-1], model), values, background
             )
-    image = frame - level
+    frame -= level
     values -= level[0, 0]  # they stay sorted
     limits = values[0], values[-1]
-    return _clip_again(BackgroundPixels(image, mask, limits, level), values, background)
+    return _clip_again(BackgroundPixels(frame, mask, limits, level), values, background)
 
 
 def _clip_again(
@@ -129,15 +137,25 @@ def measure_lines(pixels: BackgroundPixels, axis: int, channels: int) -> Array:
         One value for each line and channel, shaped (rows, channels) for axis 1, and (channels,
         columns) for axis 0; 0 where a line has no background.
     """
-    used = pixels.is_used()
-    values = np.where(used, pixels.image, UNUSED)
     if axis == 0:
-        values, used = np.ascontiguousarray(values.T), used.T
-    lines, length = values.shape
-    values = values.reshape(lines, channels, length // channels)
-    counts = np.count_nonzero(used.reshape(lines, channels, -1), axis=2)
-    medians = find_line_medians(values, counts)
+        pixels = pixels._replace(image=pixels.image.T, mask=pixels.mask.T)
+    medians = np.concatenate(
+        [
+            _measure_band(pixels, slice(first, first + LINES_AT_ONCE), channels)
+            for first in range(0, len(pixels.image), LINES_AT_ONCE)
+        ]
+    )
     return medians if axis == 1 else medians.T
+
+
+def _measure_band(pixels: BackgroundPixels, rows: slice, channels: int) -> Array:
+    """Return the medians of some rows, (rows, channels)."""
+    band = pixels._replace(image=pixels.image[rows], mask=pixels.mask[rows])
+    used = band.is_used()
+    values = np.ascontiguousarray(np.where(used, band.image, UNUSED))
+    shape = len(values), channels, -1
+    counts = np.count_nonzero(used.reshape(shape), axis=2)
+    return find_line_medians(values.reshape(shape), counts)
 
 
 def find_line_medians(values: Array, counts: Array) -> Array:

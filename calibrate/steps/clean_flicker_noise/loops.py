@@ -28,20 +28,13 @@ INVALID = np.float32(np.nan)
 # -- differences -------------------------------------------------------------------------------
 
 
-@inner_kernel
-def _subtract(now: Array, before: Array, flags: Array, difference: Array) -> None:
-    for x in range(difference.size):
-        step = now[x] - before[x]
-        difference[x] = step if flags[x] & UNUSABLE == NONE else INVALID
-
-
 @kernel
-def subtract_usable_groups(data: Array, groupdq: Array, differences: Array) -> None:
-    """Subtract from each group the one before, (integrations, groups, pixels)."""
-    integrations, groups, _ = data.shape
-    for i in range(integrations):
-        for g in range(1, groups):
-            _subtract(data[i, g], data[i, g - 1], groupdq[i, g], differences[i, g - 1])
+def subtract_usable(now: Array, before: Array, flags: Array, difference: Array) -> None:
+    """Subtract from a group the one before, (rows, columns); NaN where the group is unusable."""
+    for y in range(difference.shape[0]):
+        for x in range(difference.shape[1]):
+            step = now[y, x] - before[y, x]
+            difference[y, x] = step if flags[y, x] & UNUSABLE == NONE else INVALID
 
 
 # -- sorted values -----------------------------------------------------------------------------

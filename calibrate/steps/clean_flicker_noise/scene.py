@@ -46,7 +46,7 @@ def mask_sources(rate: Array, rules: SceneRules, excluded: Array | None = None) 
     rules : SceneRules
         The rules for sources.
     excluded : ndarray of bool, optional
-        Pixels that are not background whatever their rate.
+        Pixels that are never background, regardless of their rate.
 
     Returns
     -------

@@ -84,8 +84,8 @@ class InterleavedSignal:
     offsets : ndarray or None
         float64, (integrations, groups, file rows): means of the border, which are subtracted first.
     preserved : ndarray or None
-        float32, (integrations, groups, `InterleavedLayout.reference_rows`, columns): what remains
-        of the interleaved pixels and the reference output, if they are preserved.
+        float32, (integrations, groups, `InterleavedLayout.reference_rows`, columns): the
+        corrected interleaved pixels and reference output, if they are preserved.
     """
 
     correction: Array

@@ -62,8 +62,8 @@ def gather_flagged(
     placement : DetectorPlacement
         The position of the exposure.
     columns : int
-        Number of file columns at the left and right that count as reference pixels, whatever their
-        flags.
+        Number of file columns at the left and right that count as reference pixels, regardless of
+        their flags.
 
     Returns
     -------

@@ -98,7 +98,7 @@ class Status:
         return f"{self.batch} {self.state}: {', '.join(parts)}"
 
     def counts(self) -> dict[str, int]:
-        """Return the number of exposures in each state that some exposure is in."""
+        """Return the number of exposures in each state that occurs."""
         counts = {
             "done": self.done,
             "done earlier": self.before,
@@ -180,7 +180,7 @@ def short_reason(row: ExposureRow) -> str:
 
 
 def describe_exposure(row: ExposureRow) -> dict[str, Any]:
-    """Return what is known about an exposure as plain values by name."""
+    """Return the record of an exposure as plain values by name."""
     return {
         "number": row.number,
         "exposure": row.path,
@@ -208,7 +208,7 @@ def describe(progress: Status) -> Group:
 
 
 def follow(folder: BatchFolder, console: Console, show: Callable[[Status], None]) -> Status:
-    """Show the progress at intervals until the batch has ended, or nobody reads any more."""
+    """Show the progress at intervals until the batch has ended, or the output is closed."""
     while True:
         progress = read_status(folder)
         show(progress)

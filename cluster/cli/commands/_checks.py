@@ -1,4 +1,4 @@
-"""The checks of `calbatch doctor`: each yields what it found, and the remedy of what is wrong."""
+"""The checks of `calbatch doctor`: each yields findings, with a remedy for every problem."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Finding:
     check : str
         The subject.
     state : {"ok", "warning", "wrong"}
-        Whether batches can run; after a warning they can, with a disadvantage.
+        ``wrong`` if batches cannot run; ``warning`` if they can, but with a disadvantage.
     text : str
-        What was found.
+        Description of the finding.
     advice : str
-        What to type or do; empty if all is well.
+        The remedy, such as a command to type; empty if there is no problem.
     """
 
     check: str
@@ -56,7 +56,7 @@ Check = Callable[[str], Iterator[Finding]]
 
 
 def check_installation(output: str) -> Iterator[Finding]:
-    """Yield whether all required packages are there, in releases that calbatch supports."""
+    """Check that all required packages are installed, in supported releases."""
     python = ".".join(map(str, sys.version_info[:3]))
     where = Path(__file__).resolve().parents[3]
     text = f"calbatch {__version__} in {where}, Python {python}"
@@ -70,7 +70,7 @@ def check_installation(output: str) -> Iterator[Finding]:
 
 
 def _find_unmet_requirements() -> Iterator[str]:
-    """Yield the packages that are missing, or have a release that calbatch does not support."""
+    """Yield the packages that are missing or of an unsupported release."""
     try:
         from packaging.requirements import Requirement  # comes with distributed
 
@@ -91,16 +91,16 @@ def _find_unmet_requirements() -> Iterator[str]:
 
 
 def check_kernels(output: str) -> Iterator[Finding]:
-    """Yield whether compiled kernels are kept from one batch to the next."""
+    """Check that compiled kernels are kept from one batch to the next."""
     from calbatch.models.jit import kernel_folder
     from calbatch.models.temporary import is_process_folder
 
     folder = kernel_folder()
-    if is_process_folder(folder.parent, "kernels"):  # the user's cannot be used
+    if is_process_folder(folder.parent, "kernels"):  # the user's folder cannot be used
         yield Finding(
             check="kernels",
             state=WARNING,
-            text="compiled again for each batch: the folder that is to keep them cannot be used",
+            text="compiled again for each batch: the folder that should store them cannot be used",
             advice="export NUMBA_CACHE_DIR=DIR, a folder that only you can write to",
         )
         return
@@ -114,7 +114,7 @@ def check_kernels(output: str) -> Iterator[Finding]:
 
 
 def check_references(output: str) -> Iterator[Finding]:
-    """Yield whether there are a cache of reference files and a context."""
+    """Check that there is a cache of reference files, and a context."""
     from calbatch.crds_client import Client, listing
     from calbatch.crds_client.errors import CrdsError
 
@@ -128,7 +128,7 @@ def check_references(output: str) -> Iterator[Finding]:
     text = f"{details['cache']}: {files}; mode {details['mode']}, server {server}"
     fetches = bool(details["server"]) and details["mode"] != "local"
     if fetches and details["read_only"]:
-        advice = "export CALBATCH_CRDS_OVERLAY=DIR, a folder of yours for files that are missing"
+        advice = "export CALBATCH_CRDS_OVERLAY=DIR, a folder of your own for missing files"
         text += "; the cache is read-only, so nothing can be fetched"
         yield Finding(check="cache", state=WARNING, text=text, advice=advice)
     else:
@@ -138,7 +138,7 @@ def check_references(output: str) -> Iterator[Finding]:
 
 
 def _advise_on_cache() -> str:
-    """Return how to make a reference cache; nothing if there is one, as the error says the rest."""
+    """Return the commands that create a reference cache; empty if there is one already."""
     chosen = os.environ.get("CRDS_PATH")
     if chosen and Path(chosen).is_dir():
         return ""
@@ -148,7 +148,7 @@ def _advise_on_cache() -> str:
 
 
 def check_sites(output: str) -> Iterator[Finding]:
-    """Yield whether the configured sites, and Slurm for those that use it, are usable."""
+    """Check the configured sites, and Slurm if it is used or installed."""
     import dask
 
     from calbatch.cluster.sites.named_sites import sites_by_name
@@ -167,7 +167,7 @@ def check_sites(output: str) -> Iterator[Finding]:
 
 
 def _check_slurm(sites: list[str]) -> Finding:
-    """Return whether Slurm answers here; that matters if a site uses it."""
+    """Check that Slurm answers here; if no site uses it, a failure is only a warning."""
     from calbatch.cluster.sites.slurm.commands import run_slurm
 
     state = WRONG if sites else WARNING
@@ -187,7 +187,7 @@ def _check_slurm(sites: list[str]) -> Finding:
 
 
 def check_dashboard(output: str) -> Iterator[Finding]:
-    """Yield whether dask's dashboard can be shown, and opened from a notebook server."""
+    """Check that dask's dashboard can be shown, and opened from a notebook server."""
     missing = "bokeh" if find_spec("bokeh") is None else ""
     if os.environ.get("JUPYTERHUB_SERVICE_PREFIX") and find_spec("jupyter_server_proxy") is None:
         missing = missing or "jupyter-server-proxy"
@@ -203,7 +203,7 @@ def check_dashboard(output: str) -> Iterator[Finding]:
 
 
 def check_output(output: str) -> Iterator[Finding]:
-    """Yield whether products can be written, and have space."""
+    """Check that products can be written, and that there is enough space."""
     place = parse_place(output)
     if isinstance(place, Url):
         yield Finding(check="output", state=OK, text=f"{place}: not checked, since it is remote")
@@ -212,7 +212,7 @@ def check_output(output: str) -> Iterator[Finding]:
 
 
 def check_records(output: str) -> Iterator[Finding]:
-    """Yield whether the records of batches can be written, and have space."""
+    """Check that the records of batches can be written, and that there is enough space."""
     from calbatch.models.private import make_private_folder
 
     make_private_folder(registry(), "export CALBATCH_STATE_DIR=DIR")
@@ -220,7 +220,7 @@ def check_records(output: str) -> Iterator[Finding]:
 
 
 def check_temporary(output: str) -> Iterator[Finding]:
-    """Yield whether temporary files can be written, and have space."""
+    """Check that temporary files can be written, and that there is enough space."""
     import dask
 
     folder = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
@@ -228,7 +228,7 @@ def check_temporary(output: str) -> Iterator[Finding]:
 
 
 def _check_disk(check: str, folder: Path, advice: str) -> Finding:
-    """Return whether a folder, or the nearest one above that exists, is writable and has space."""
+    """Check that a folder, or its nearest existing parent, is writable and has enough space."""
     existing = next(each for each in (folder, *folder.parents) if _exists(each))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding(check=check, state=WRONG, text=f"cannot write to {existing}", advice=advice)
@@ -249,7 +249,7 @@ def _exists(path: Path) -> bool:
 
 
 def check_ledger(output: str) -> Iterator[Finding]:
-    """Yield whether the ledger of the output folder is intact, if there is one."""
+    """Check that the ledger of the output folder is intact, if there is one."""
     from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
     from calbatch.cluster.ledger.store import NAME
 
@@ -287,7 +287,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("records", check_records),
     ("temporary", check_temporary),
 )
-"""The checks by subject, in the order in which a new user meets their problems."""
+"""The checks by subject, in the order in which a new user encounters their problems."""
 
 
 def find_problems(output: str) -> Iterator[Finding]:
@@ -301,6 +301,6 @@ def find_problems(output: str) -> Iterator[Finding]:
     for subject, check in CHECKS:
         try:
             yield from check(output)
-        except Exception as error:  # whatever is wrong, the other checks go on
+        except Exception as error:  # the other checks must still run
             text = str(error) if is_expected(error) else f"{type(error).__name__}: {error}"
             yield Finding(check=subject, state=WRONG, text=text)

@@ -44,11 +44,11 @@ def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
 
 
 def _print_name(folder: BatchFolder) -> None:
-    print(folder.name, flush=True)  # noqa: T201 - for scripts, so alone on standard output
+    print(folder.name, flush=True)  # noqa: T201 - alone on standard output, for scripts
 
 
 def _print_advice(folder: BatchFolder) -> None:
-    """Print what to type while a batch continues in the background."""
+    """Print the next commands to type while a batch continues in the background."""
     text = (
         "it continues in the background, and you can log out; next:\n"
         f"  calbatch status {folder.name} --watch  # until it has ended\n"
@@ -99,7 +99,7 @@ def _drive(folder: BatchFolder) -> int:
     try:
         registered = resume_batch(folder, hold=True)
     except RequestError as error:
-        if not isinstance(error, LedgerError):  # nobody reads the output of this process
+        if not isinstance(error, LedgerError):  # the output of this process has no reader
             _note(folder, "failed", str(error))
         raise
     result = drive_batch(registered, console)
@@ -158,7 +158,7 @@ def cancel(batch: str | None, *, now: bool) -> int:
 
 
 def _print_choice(folder: BatchFolder) -> None:
-    """Print which batch a command without a name is about to change."""
+    """Print the batch that a command without a name is about to change."""
     text = f"batch {folder.name}, with products in {folder.output}"
     Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -187,7 +187,7 @@ def show(*, as_json: bool = False) -> int:
 
 
 def _describe_batches() -> Iterator[dict[str, str | int | None]]:
-    """Yield a user's batches; of those in a damaged ledger, only the names are known."""
+    """Yield a user's batches; for those in a damaged ledger, only the names."""
     for folder in find_registered():
         output = str(folder.output)
         try:

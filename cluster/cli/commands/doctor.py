@@ -1,4 +1,4 @@
-"""`calbatch doctor`: what is wrong with the installation and its surroundings, and what to type."""
+"""`calbatch doctor`: problems of the installation and its surroundings, with their remedies."""
 
 from __future__ import annotations
 

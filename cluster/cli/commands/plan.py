@@ -122,7 +122,7 @@ def _print(
 
 
 def _print_graph(console: Console, graph: UnitGraph, free: int) -> None:
-    """Print how many units wait for others, and so cannot be planned yet."""
+    """Print the number of units that wait for others, which cannot be planned yet."""
     count = len(graph.paths) - free
     if count:
         verb = "unit waits" if count == 1 else "units wait"

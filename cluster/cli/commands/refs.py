@@ -161,7 +161,7 @@ def _make_cache() -> None:
 
 
 def _ensure_cached(client: CacheClient, names: Collection[str]) -> int:
-    """Fetch files that are missing from the cache, and print how many are in it."""
+    """Fetch files that are missing from the cache, and print the number of its files."""
     missing = client.list_missing(names)
     if missing and client.source is None:
         print_missing(missing, str(client.cache), _console())

@@ -13,7 +13,7 @@ from calbatch.cluster.exposure.messages import escape_text
 
 def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any) -> int:
     """Run a batch with progress on standard error and a summary; return the exit status."""
-    if sys.stderr.isatty():  # somebody is waiting, and the imports take seconds
+    if sys.stderr.isatty():  # a user is waiting, and the imports take seconds
         click.echo(f"{escape_text(pipeline)}: starting", err=True)
 
     from calbatch.cluster.batch import python_api

@@ -72,7 +72,7 @@ def claim_folder(folder: Path, made_with: Mapping[str, object]) -> Path:
 
 
 def announce(specs: Sequence[SimulationSpec], exposures: int, console: Console) -> None:
-    """Print what is going to be simulated."""
+    """Print a summary of the exposures to simulate."""
     total = exposures * len(specs)
     console.print(f"simulating {format_count(total, 'raw exposure')}, with references and truth:")
     for spec in specs:

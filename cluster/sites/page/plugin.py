@@ -26,13 +26,13 @@ TOKEN_HEADER = "X-Calbatch-Token"
 """Header of a request with the token. Unlike a URL, headers are logged by no server or proxy."""
 
 MOST_DETAILS = 20
-"""Number of exposures whose details a scheduler asks for, or keeps, at the same time."""
+"""Maximum number of exposures whose details a scheduler requests, or keeps, at the same time."""
 
 FRESH = 10.0
 """Seconds after which details are no longer shown: the exposure has gone on meanwhile."""
 
 MOST_BATCHES = 50
-"""Number of batches that a scheduler remembers: those that were heard of last."""
+"""Maximum number of batches that a scheduler remembers: those with the latest reports."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -116,7 +116,7 @@ class CalbatchPage(SchedulerPlugin):
         batch : str
             Its name.
         public, private : mapping
-            Values that anybody may see, and those that need the token.
+            Values that anyone may see, and those that need the token.
         digest : str
             SHA-256 of the token, in hexadecimal.
         """
@@ -134,7 +134,7 @@ class CalbatchPage(SchedulerPlugin):
             self._details.popitem(last=False)
 
     def take_details(self, batch: str, number: int) -> Mapping[str, Any] | None:
-        """Return the details of an exposure, once; None if they have to be waited for."""
+        """Return the details of an exposure, once; None if they have not arrived."""
         found = self._details.pop((batch, number), None)
         if found is not None and time.monotonic() - found.received < FRESH:
             return found.values

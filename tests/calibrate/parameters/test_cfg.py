@@ -66,7 +66,7 @@ class Things(Pipeline):
     step_defs = {"one": Thing, "other": Thing}
 
 
-def made(given):
+def make_pipeline(given):
     """Return a pipeline in which a step has those values that are valid for it."""
     step = Things()
     with suppress(ParameterError):  # e.g. None for a string
@@ -75,7 +75,7 @@ def made(given):
     return step
 
 
-def described(step):
+def read_values(step):
     return {
         n: {k: v for k, (v, _) in s.parameter_values().items()} for n, s in step.steps().items()
     }
@@ -85,7 +85,7 @@ def described(step):
 @example({"label": "@python x"}, True)
 @example({"names": []}, False)
 def test_written_values_round_trip_or_are_rejected(tmp_path_factory, given, chosen):
-    step, path = made(given), tmp_path_factory.getbasetemp() / "roundtrip.cfg"
+    step, path = make_pipeline(given), tmp_path_factory.getbasetemp() / "roundtrip.cfg"
     event = None
     try:
         path.write_bytes(cfg.format_cfg(step, chosen=chosen).encode())
@@ -95,7 +95,7 @@ def test_written_values_round_trip_or_are_rejected(tmp_path_factory, given, chos
         assert re.match(r"one\.\w+ = .*a parameter file cannot hold", event, re.DOTALL)
         return
     again = Things.from_config(path)
-    assert described(again) == described(step)
+    assert read_values(again) == read_values(step)
 
 
 NOT_HELD = ("'''\"\"\"", "\udcff", "@python x", "two\r\nlines")

@@ -55,7 +55,7 @@ def test_at_most_three_tasks_per_tile_and_three_per_exposure(exposure, tmp_path,
     assert tiles < tasks <= 3 * tiles + 3
 
 
-def counted(call, name, runs):
+def count_calls(call, name, runs):
     """Return a call that appends ``name`` to ``runs`` whenever its kernel runs."""
 
     @wraps(call.kernel)
@@ -79,10 +79,10 @@ def count_runs(steps, reductions):
     """Record every run of a kernel, and every region of a reduction, in the returned list."""
     runs: list[object] = []
     for step in steps:
-        step.op = counted(step.op, step, runs)
+        step.op = count_calls(step.op, step, runs)
     for reduction in reductions:
         look = reduction.spec
-        reduction.spec = replace(look, gather=counted(look.gather, reduction, runs))
+        reduction.spec = replace(look, gather=count_calls(look.gather, reduction, runs))
     return runs
 
 

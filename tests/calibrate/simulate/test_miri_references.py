@@ -1,4 +1,4 @@
-"""References that only MIRI has describe what the simulator adds to its exposures."""
+"""References that only MIRI has describe the effects that the simulator adds to its exposures."""
 
 import numpy as np
 import pytest

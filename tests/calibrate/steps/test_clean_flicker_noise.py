@@ -14,7 +14,7 @@ from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.simulate import Noise
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
-from calbatch.models.datamodels import RampModel
+from calbatch.models.datamodels import ImageModel, RampModel
 
 NAME = "clean_flicker_noise"
 
@@ -194,14 +194,28 @@ class TestRules:
         assert "flat" in on(apply_flat_field=True).wanted_references("NIRCAM")
         assert CleanFlickerNoiseStep().wanted_references("NIRCAM") == set()
 
+    def test_traces_are_wanted_for_niriss_only_and_recorded_for_soss(self, tmp_path):
+        assert "pastasoss" in on().wanted_references("NIRISS")
+        model = RampModel(np.ones((1, 3, 8, 8), "f4"))
+        model.meta.exposure.type, model.meta.subarray.slowaxis = "NIS_SOSS", -1
+        model.meta.instrument.name = "NIRISS"
+        mask = ImageModel(np.ones((8, 8), "f4"))
+        path = mask.save(tmp_path / "mask.fits")
+        result = on(user_mask=str(path), override_pastasoss="N/A").run(model)
+        assert result.meta.ref_file.pastasoss.name == "N/A"
+
     def test_the_pipeline_skips_it_by_default(self):
         assert Detector1Pipeline().clean_flicker_noise.skip
 
-    def test_noise_of_the_differences_counts_in_the_plan(self):
+    def test_memory_of_the_noise_counts_in_the_plan(self):
         from calbatch.models.budget import tile_budget
 
         (ramp,) = prepared(NAME, "NRCA1", "ramp")
         with offline(raw("NRCA1").set):
             cleaned = on().run(ramp.copy())
-        pixels = ramp.shape[0] * (ramp.shape[1] - 1) * 32 * 32
-        assert tile_budget([cleaned]).decisions >= 4 * pixels
+        pixels = 32 * 32
+        ramp_bytes = ramp.shape[0] * ramp.shape[1] * pixels * 5  # of float32, and flags of a byte
+        kept = tile_budget([cleaned]).decisions
+        assert 4 * pixels <= kept < ramp_bytes
+        with dask.config.set({"calbatch.kept-bytes": 0}):
+            assert tile_budget([cleaned]).decisions == kept + ramp_bytes

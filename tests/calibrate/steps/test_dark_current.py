@@ -120,7 +120,7 @@ class TestAgreementWithJwst:
 
 
 class TestRules:
-    def subtracted(self, folder, dark, *, nframes=1, groupgap=0, ints=1, groups=3, **facts):
+    def subtracted_levels(self, folder, dark, *, nframes=1, groupgap=0, ints=1, groups=3, **facts):
         """Return the level subtracted from each group of a ramp of zeros."""
         dark = np.array(dark, "f4")
         dq = np.zeros((len(dark), 1, *SHAPE) if dark.ndim == 2 else SHAPE, "u4")
@@ -133,31 +133,31 @@ class TestRules:
         return -np.asarray(result.data)[..., 0, 0]
 
     def test_groups_use_the_dark_of_their_frames(self, folder):
-        found = self.subtracted(folder, range(20), nframes=4, groupgap=1, groups=3)
+        found = self.subtracted_levels(folder, range(20), nframes=4, groupgap=1, groups=3)
         assert found.tolist() == [[1.5, 6.5, 11.5]]
 
     def test_nan_counts_as_zero(self, folder):
-        assert self.subtracted(folder, [1, np.nan, 3]).tolist() == [[1, 0, 3]]
-        assert self.subtracted(folder, [1, np.nan], nframes=2, groups=1).tolist() == [[0.5]]
+        assert self.subtracted_levels(folder, [1, np.nan, 3]).tolist() == [[1, 0, 3]]
+        assert self.subtracted_levels(folder, [1, np.nan], nframes=2, groups=1).tolist() == [[0.5]]
 
     def test_short_dark_is_extrapolated_from_its_last_two_frames(self, folder, caplog):
         with caplog.at_level(logging.WARNING):
-            found = self.subtracted(folder, [0, 1, 3], groups=5)
+            found = self.subtracted_levels(folder, [0, 1, 3], groups=5)
         assert found.tolist() == [[0, 1, 3, 5, 7]]
         assert "dark.fits: has 3 frames, but the exposure needs 5: extrapolated" in caplog.text
 
     def test_later_integrations_use_the_last_dark(self, folder):
         dark = [[1, 1, 1], [2, 2, 2]]
-        assert self.subtracted(folder, dark, ints=3)[:, 0].tolist() == [1, 2, 2]
+        assert self.subtracted_levels(folder, dark, ints=3)[:, 0].tolist() == [1, 2, 2]
 
     def test_later_segments_use_the_last_dark(self, folder):
-        found = self.subtracted(folder, [[1, 1, 1], [2, 2, 2]], ints=2, integration_start=5)
+        found = self.subtracted_levels(folder, [[1, 1, 1], [2, 2, 2]], ints=2, integration_start=5)
         assert found[:, 0].tolist() == [2, 2]
 
     def test_averaged_dark_of_a_later_segment(self, folder):
         # stcal subtracts nothing here: it averages only as many darks as there are integrations
         dark = [[1] * 8, [2] * 8]
-        found = self.subtracted(folder, dark, nframes=2, groupgap=0, integration_start=5)
+        found = self.subtracted_levels(folder, dark, nframes=2, groupgap=0, integration_start=5)
         assert found.tolist() == [[2, 2, 2]]
 
     def test_flags_of_all_integrations_are_combined(self):
@@ -219,7 +219,7 @@ class TestAverageDarkCurrent:
             np.testing.assert_array_equal(found, theirs.average_dark_current)
 
     def test_the_written_ramp_has_jwsts_average_dark_current(self, tmp_path, rng):
-        """Zero, whatever an earlier run of the step stored in the exposure."""
+        """Zero, regardless of the value that an earlier run of the step stored in the exposure."""
         dark = reference_file(
             tmp_path / "dark.fits",
             {"SCI": dark_ramp(rng, 10), "DQ": np.zeros(SHAPE, "u4")},

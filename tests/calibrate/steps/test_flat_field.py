@@ -60,7 +60,7 @@ def flat_file(path, rng, shape=SHAPE, **options):
     return reference_file(path, arrays, **options)
 
 
-def described(model, shape, origin=(1, 1), kind="NRC_IMAGE", instrument="NIRCAM"):
+def describe(model, shape, origin=(1, 1), kind="NRC_IMAGE", instrument="NIRCAM"):
     model.meta.instrument.name = instrument
     model.meta.exposure.type = kind
     place = model.meta.subarray
@@ -73,14 +73,14 @@ def ours(fields, **facts):
     fields = dict(fields)
     data = fields.pop("data")
     cls = datamodels.ImageModel if data.ndim == 2 else datamodels.CubeModel
-    return described(cls(data, **fields), data.shape, **facts)
+    return describe(cls(data, **fields), data.shape, **facts)
 
 
 def theirs(fields, **facts):
     from stdatamodels.jwst import datamodels as official
 
     cls = official.ImageModel if fields["data"].ndim == 2 else official.CubeModel
-    return described(cls(**{n: a.copy() for n, a in fields.items()}), fields["data"].shape, **facts)
+    return describe(cls(**{n: a.copy() for n, a in fields.items()}), fields["data"].shape, **facts)
 
 
 def jwst_flat_field(model, **parameters):
@@ -144,7 +144,7 @@ class TestAgreementWithJwst:
 
 
 class TestRules:
-    def corrected(self, *, flat=2.0, flat_dq=0, dq=0, data=8.0, inverse=False):
+    def correct_pixel(self, *, flat=2.0, flat_dq=0, dq=0, data=8.0, inverse=False):
         """Return one pixel's data, err, dq, var_poisson, var_rnoise and var_flat."""
         one = np.ones((1, 1), "f4")
         found = apply_flat(
@@ -161,30 +161,30 @@ class TestRules:
 
     def test_variances_scale_with_the_square(self):
         wanted = [4, np.sqrt(0.25 + 0.75 + 1), 0, 0.25, 0.75, 4**2 / 2**2 * 0.5**2]
-        np.testing.assert_allclose(self.corrected(), wanted, rtol=1e-7)
+        np.testing.assert_allclose(self.correct_pixel(), wanted, rtol=1e-7)
 
     def test_inverse_multiplies_and_has_no_flat_variance(self):
-        assert self.corrected(inverse=True) == [16, 4, 0, 4, 12, 0]
+        assert self.correct_pixel(inverse=True) == [16, 4, 0, 4, 12, 0]
 
     @pytest.mark.parametrize("flat", [np.nan, 0.0])
     def test_no_flat_is_flagged_and_nan(self, flat):
-        data, err, dq, *variances = self.corrected(flat=flat)
+        data, err, dq, *variances = self.correct_pixel(flat=flat)
         assert dq == NO_FLAT_FIELD | DO_NOT_USE
         assert np.isnan([data, err, *variances]).all()
 
     @pytest.mark.parametrize("flag", [NO_FLAT_FIELD, DO_NOT_USE])
     def test_flagged_flat_is_not_used(self, flag):
-        data, *_ = found = self.corrected(flat_dq=flag)
+        data, *_ = found = self.correct_pixel(flat_dq=flag)
         assert np.isnan(data)
         assert found[2] == flag | DO_NOT_USE
 
     def test_unreliable_flat_is_used(self):
-        data, _, dq, *_ = self.corrected(flat_dq=UNRELIABLE_FLAT)
+        data, _, dq, *_ = self.correct_pixel(flat_dq=UNRELIABLE_FLAT)
         assert (data, dq) == (4, UNRELIABLE_FLAT)
 
     def test_bad_samples_are_flagged_and_nan(self):
-        assert self.corrected(data=np.nan)[2] == DO_NOT_USE
-        assert np.isnan(self.corrected(dq=DO_NOT_USE)[0])
+        assert self.correct_pixel(data=np.nan)[2] == DO_NOT_USE
+        assert np.isnan(self.correct_pixel(dq=DO_NOT_USE)[0])
 
 
 class TestStep:

@@ -7,10 +7,12 @@ from jwst.ipc.ipc_corr import do_correction
 from stdatamodels.jwst import datamodels as jwst_models
 from support.placed_ramps import PlacedRamp, flagged_border
 from support.step_contract import StepContract, raw
+from support.striped import raw_model
 
 from calbatch.calibrate.references import NOT_APPLICABLE, ResolvedReferences
 from calbatch.calibrate.step import StepError
 from calbatch.calibrate.steps.ipc import IPCStep
+from calbatch.models import datamodels as our_models
 from calbatch.models.datamodels import IPCModel
 
 CORNERS = {
@@ -51,12 +53,12 @@ def reference(weights, placed):
     return model
 
 
-def corrected(placed, weights):
+def correct(placed, weights):
     result = IPCStep(override_ipc=reference(weights, placed)).run(placed.ours())
     return result.data.compute(scheduler="synchronous")
 
 
-def expected(placed, weights):
+def correct_with_jwst(placed, weights):
     model = placed.theirs()
     place = placed.origin
     if weights.ndim == 4:  # jwst cuts the array from a full frame
@@ -72,14 +74,16 @@ def expected(placed, weights):
 def test_one_kernel(where, shape):
     placed = ramp(*CORNERS[where])
     # the same float32 sums in the same order
-    assert np.array_equal(corrected(placed, kernel(*shape)), expected(placed, kernel(*shape)))
+    assert np.array_equal(
+        correct(placed, kernel(*shape)), correct_with_jwst(placed, kernel(*shape))
+    )
 
 
 @pytest.mark.parametrize("where", ["first corner", "part of the border", "inside"])
 def test_a_kernel_for_each_pixel(where):
     placed = ramp(*CORNERS[where])
     weights = kernels(placed)
-    assert np.array_equal(corrected(placed, weights), expected(placed, weights))
+    assert np.array_equal(correct(placed, weights), correct_with_jwst(placed, weights))
 
 
 def test_kernels_of_the_full_frame_are_cut_to_the_subarray():
@@ -92,34 +96,34 @@ def test_kernels_of_the_full_frame_are_cut_to_the_subarray():
     model.meta.subarray.xstart = model.meta.subarray.ystart = 1
     model.meta.subarray.xsize = model.meta.subarray.ysize = 2048
     result = IPCStep(override_ipc=model).run(placed.ours()).data.compute(scheduler="synchronous")
-    assert np.array_equal(result, corrected(placed, weights))
+    assert np.array_equal(result, correct(placed, weights))
 
 
 def test_reference_pixels_are_unchanged_and_do_not_leak():
     placed = ramp()
-    moved = corrected(placed, kernel())
+    moved = correct(placed, kernel())
     assert np.array_equal(moved[..., :4, :], placed.data[..., :4, :])
     assert np.array_equal(moved[..., :4], placed.data[..., :4])
     placed.data[..., :4, :] = 1e6
-    assert np.array_equal(corrected(placed, kernel())[..., 4:, 4:], moved[..., 4:, 4:])
+    assert np.array_equal(correct(placed, kernel())[..., 4:, 4:], moved[..., 4:, 4:])
 
 
 def test_an_array_of_reference_pixels_is_unchanged():
     # jwst fails on it with most kernels, since it assumes four rows in an array of three
     placed = ramp((3, 24), (0, 500))
-    assert np.array_equal(corrected(placed, kernel()), placed.data)
+    assert np.array_equal(correct(placed, kernel()), placed.data)
 
 
 def test_miri_has_reference_pixels_at_the_sides_only():
     placed = ramp((20, 1032), (0, 0), "MIRIMAGE")
-    assert np.array_equal(corrected(placed, kernel()), expected(placed, kernel()))
+    assert np.array_equal(correct(placed, kernel()), correct_with_jwst(placed, kernel()))
 
 
 def test_nan_spreads_as_in_jwst():
     placed = ramp()
     placed.data[0, 1, 10, 12] = np.nan
-    found = corrected(placed, kernel())
-    assert np.array_equal(found, expected(placed, kernel()), equal_nan=True)
+    found = correct(placed, kernel())
+    assert np.array_equal(found, correct_with_jwst(placed, kernel()), equal_nan=True)
     assert np.isnan(found).sum() == 9
 
 
@@ -128,15 +132,15 @@ def test_nan_spreads_as_in_jwst():
 def test_tiles_do_not_change_results(rows, position_dependent):
     placed = ramp()
     weights = kernels(placed, 5) if position_dependent else kernel(5, 5)
-    whole = corrected(placed, weights)
+    whole = correct(placed, weights)
     with dask.config.set({"calbatch.tile-rows": rows}):
-        assert np.array_equal(corrected(placed, weights), whole)
+        assert np.array_equal(correct(placed, weights), whole)
 
 
 def test_the_input_is_unchanged():
     placed = ramp()
     before = placed.data.copy()
-    corrected(placed, kernel())
+    correct(placed, kernel())
     assert np.array_equal(placed.data, before)
 
 
@@ -166,6 +170,54 @@ def test_a_header_without_the_position_is_an_error():
     model.meta.subarray.xstart = None
     with pytest.raises(StepError, match="lacks SUBSTRT1 or SUBSTRT2"):
         IPCStep(override_ipc=IPCModel(kernel())).run(model)
+
+
+def simulate_stripes(mode):
+    """Return a ramp in stripes as our model and as jwst's."""
+    raw = raw_model(mode)
+    data = np.asarray(raw.data, "f4")
+    count = raw.meta.subarray.num_superstripe
+    flags = np.zeros((count, *data.shape[-2:]) if count else data.shape[-2:], "u4")
+    name = "SuperstripeRampModel" if count else "RampModel"
+    ours = getattr(our_models, name)(data, pixeldq=flags)
+    ours.update(raw)
+    theirs = getattr(jwst_models, name)(data.copy(), pixeldq=flags.copy())
+    for path, value in raw.to_flat_dict().items():
+        if path.startswith(("meta.subarray.", "meta.exposure.", "meta.instrument.")):
+            theirs[path] = value
+    return ours, theirs
+
+
+@pytest.mark.agreement
+@pytest.mark.parametrize("rows", [None, 7])
+@pytest.mark.parametrize("mode", ["multistripe", "without repeats", "stripes alone"])
+def test_stripes_are_convolved_one_by_one_as_arrays(mode, rows):
+    ours, theirs = simulate_stripes(mode)
+    wanted = do_correction(theirs, jwst_models.IPCModel(kernel(5, 3))).data
+    with dask.config.set({"calbatch.tile-rows": rows}):
+        result = IPCStep(override_ipc=IPCModel(kernel(5, 3))).run(ours)
+        found = result.data.compute(scheduler="synchronous")
+    assert np.array_equal(found, wanted)
+    assert not np.array_equal(found, np.asarray(ours.data))
+
+
+@pytest.mark.agreement
+@pytest.mark.parametrize("mode", ["rows", "columns", "repeated"])
+def test_stripes_beyond_the_detector_are_rejected_as_jwst_fails_on_them(mode):
+    ours, theirs = simulate_stripes(mode)
+    with pytest.raises(ValueError, match=r"."):  # with a message of NumPy
+        do_correction(theirs, jwst_models.IPCModel(kernel()))
+    with pytest.raises(StepError, match=r"exceeds the detector.*skip the step"):
+        IPCStep(override_ipc=IPCModel(kernel())).run(ours)
+
+
+def test_kernels_for_each_pixel_of_stripes_are_rejected():
+    ours, _ = simulate_stripes("stripes alone")
+    full = IPCModel(np.zeros((3, 3, 2048, 2048), "f4"))
+    place = full.meta.subarray
+    place.xstart, place.ystart, place.xsize, place.ysize = 1, 1, 2048, 2048
+    with pytest.raises(StepError, match="kernel for each pixel is not supported in multistripe"):
+        IPCStep(override_ipc=full).run(ours)
 
 
 class TestContract(StepContract):

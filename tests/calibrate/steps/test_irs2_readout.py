@@ -14,8 +14,10 @@ from support.interleaved import interleaved_ramp, reference_rows
 from calbatch.calibrate import registry
 from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
+from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.calibrate.steps.ipc import IPCStep
 from calbatch.calibrate.steps.saturation import SaturationStep
+from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import NO_SAT_CHECK, SATURATED
 
 AFTER_REFPIX = ("linearity", "dark_current", "jump", "ramp_fit")
@@ -118,6 +120,16 @@ def test_another_detector_is_rejected(eventful):
         StepError, match="IRS2 readout needs DETECTOR = NRS1 or NRS2, but it is NIS"
     ):
         SaturationStep().run(model)
+
+
+def test_zero_frames_are_rejected_unless_the_header_denies_them():
+    ramp = RampModel(np.ones((1, 3, 8, 8), "f4"), zeroframe=np.ones((1, 8, 8), "f4"))
+    ramp.meta.instrument.name, ramp.meta.exposure.readpatt = "NIRSPEC", "NRSIRS2"
+    ramp.meta.cal_step.refpix, ramp.meta.exposure.zero_frame = "COMPLETE", True
+    with pytest.raises(StepError, match=r"nor can jwst .*set ZEROFRAM = F"):
+        as_ramp(ramp)
+    ramp.meta.exposure.zero_frame = False
+    assert as_ramp(ramp) is ramp
 
 
 @pytest.mark.parametrize("reach", range(0, 40, 3))

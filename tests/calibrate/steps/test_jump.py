@@ -70,7 +70,7 @@ class TestAgreementWithJwst:
     def test_step(self, tmp_path, ints, groups, parameters):
         ramps = stormy(ints, groups, SHAPE, seed=groups)
         found = ramps.references(tmp_path)
-        result = self.compare(tmp_path, ramps.observed(), found, **parameters)
+        result = self.compare(tmp_path, ramps.as_exposure(), found, **parameters)
         assert result.meta.cal_step.jump == "COMPLETE"
 
     @pytest.mark.parametrize("dropped", [[], [0], [0, 4], [0, 1, 4]])
@@ -78,7 +78,7 @@ class TestAgreementWithJwst:
         ramps = stormy(2, 5, SHAPE, seed=8)
         ramps.groupdq[...] &= 0xFF - DO_NOT_USE
         ramps.groupdq[1, dropped] |= np.uint8(DO_NOT_USE)
-        found = self.compare(tmp_path, ramps.observed(), ramps.references(tmp_path))
+        found = self.compare(tmp_path, ramps.as_exposure(), ramps.references(tmp_path))
         assert not np.any(np.asarray(found.groupdq)[1, dropped] & JUMP_DET)
         new = np.asarray(found.groupdq) & ~ramps.groupdq & JUMP_DET
         assert np.any(new) == (len(dropped) < 3)  # one difference is too few to search
@@ -90,9 +90,9 @@ class TestAgreementWithJwst:
         times = [[40.0 * n**2 + 2.7 * k for k in range(4)] for n in range(5)]
         parameters = {"after_jump_flag_dn1": 20.0, "after_jump_flag_time1": 25.0}
         parameters |= ramps.references(tmp_path)
-        listed = ramps.observed(read_times=times)
+        listed = ramps.as_exposure(read_times=times)
         wanted = jwst_result(JwstStep, listed.theirs(), **parameters).groupdq
-        for observed in (listed, ramps.observed()):
+        for observed in (listed, ramps.as_exposure()):
             found = JumpStep(**parameters).run(observed.ours()).groupdq
             np.testing.assert_array_equal(found, wanted)
         assert np.any(wanted & JUMP_DET)
@@ -100,18 +100,18 @@ class TestAgreementWithJwst:
     def test_all_groups_unusable(self, tmp_path):
         ramps = stormy(1, 4, SHAPE, seed=9)
         ramps.groupdq[...] |= np.uint8(DO_NOT_USE)
-        found = self.compare(tmp_path, ramps.observed(), ramps.references(tmp_path))
+        found = self.compare(tmp_path, ramps.as_exposure(), ramps.references(tmp_path))
         np.testing.assert_array_equal(found.groupdq, ramps.groupdq & (0xFF - JUMP_DET))
 
     def test_subarray_of_larger_references(self, tmp_path):
         ramps = stormy(1, 5, (30, 40))
         cut = Ramps(*(getattr(ramps, n)[..., 8:20, 15:35] for n in vars(ramps)))
         after = {"after_jump_flag_dn1": 50.0, "after_jump_flag_time1": 25.0}
-        observed = cut.observed(origin=(16, 9))
+        observed = cut.as_exposure(origin=(16, 9))
         found = self.compare(tmp_path, observed, ramps.references(tmp_path), **after)
         own = tmp_path / "own"
         own.mkdir()
-        same = self.compare(tmp_path, cut.observed(), cut.references(own), **after)
+        same = self.compare(tmp_path, cut.as_exposure(), cut.references(own), **after)
         assert np.any(np.asarray(found.groupdq) & ~cut.groupdq & JUMP_DET)
         np.testing.assert_array_equal(found.pixeldq, same.pixeldq)
 
@@ -132,41 +132,41 @@ class TestStep:
     )
     def test_results_do_not_depend_on_tile_height(self, tmp_path, ramps, parameters):
         step = JumpStep(**ramps.references(tmp_path), **parameters)
-        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
+        assert_tiling_is_invisible(step, ramps.as_exposure().ours(), FLAGS)
 
     def test_neighbours_across_tiles(self, tmp_path):
         ramps = calm(1, 6, SHAPE)
         ramps.data[0, 3:, 4:6, 7] += 500
         step = JumpStep(**ramps.references(tmp_path))
         with dask.config.set({"calbatch.tile-rows": 5}):
-            found = np.asarray(step.run(ramps.observed().ours()).groupdq)
+            found = np.asarray(step.run(ramps.as_exposure().ours()).groupdq)
         assert np.all(found[0, 3, [3, 6], 7] & JUMP_DET)
-        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
+        assert_tiling_is_invisible(step, ramps.as_exposure().ours(), FLAGS)
 
     def test_an_unusable_tile_does_not_decide_for_the_frame(self, tmp_path, ramps):
         ramps.groupdq[:, 1:5, :5] |= np.uint8(DO_NOT_USE)
         step = JumpStep(**ramps.references(tmp_path))
-        assert_tiling_is_invisible(step, ramps.observed().ours(), FLAGS)
+        assert_tiling_is_invisible(step, ramps.as_exposure().ours(), FLAGS)
 
     @pytest.mark.parametrize("rows", [1, 5, 12])
     def test_rates_do_not_depend_on_tiles(self, tmp_path, ramps, rows):
         with dask.config.set({"calbatch.tile-rows": rows}):
-            result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
+            result = JumpStep(**ramps.references(tmp_path)).run(ramps.as_exposure().ours())
             header = fits.getheader(result.save(tmp_path / "out.fits"))
-        jumps = ramps.found(DEFAULTS._replace(frames=4.0))[2][:, 0].sum()
+        jumps = ramps.find_jumps(DEFAULTS._replace(frames=4.0))[2][:, 0].sum()
         groups = 12 - int(jump.unusable_groups(ramps.groupdq).sum())
         assert header["PRIMECRS"] == pytest.approx(1000 * jumps / (10.7 * (groups - 2) * 240))
 
     @pytest.mark.parametrize("groups", [1, 2])
     def test_few_groups_are_skipped(self, tmp_path, groups):
         ramps = stormy(2, groups, SHAPE)
-        result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
+        result = JumpStep(**ramps.references(tmp_path)).run(ramps.as_exposure().ours())
         assert result.meta.cal_step.jump == "SKIPPED"
         np.testing.assert_array_equal(result.groupdq, ramps.groupdq)
 
     @pytest.mark.parametrize("name", ["nframes", "group_time"])
     def test_missing_keywords_are_named(self, ramps, name):
-        observed = ramps.observed(**{name: None})
+        observed = ramps.as_exposure(**{name: None})
         keyword = {"nframes": "NFRAMES", "group_time": "TGROUP"}[name]
         with pytest.raises(StepError, match=f"the header lacks {keyword}"):
             JumpStep().run(observed.ours())
@@ -180,7 +180,7 @@ class TestStep:
         caplog.set_level("INFO")
         for _ in range(2):
             step = JumpStep(maximum_cores="half", minimum_groups=5, **ramps.references(tmp_path))
-            step.run(ramps.observed().ours())
+            step.run(ramps.as_exposure().ours())
             (tmp_path / "gain.fits").unlink()
             (tmp_path / "readnoise.fits").unlink()
         assert caplog.text.count("maximum_cores has no effect") == 1
@@ -199,7 +199,7 @@ class TestStep:
             assert getattr(own, name) == getattr(theirs, name), name
 
     def test_objects_sent_to_workers_pickle(self, tmp_path, ramps):
-        result = JumpStep(**ramps.references(tmp_path)).run(ramps.observed().ours())
+        result = JumpStep(**ramps.references(tmp_path)).run(ramps.as_exposure().ours())
         (deferred,) = result._content.deferred
         counts = {"jump": np.array([[3, 12, 1], [4, 12, 1]])}
         again = pickle.loads(pickle.dumps(deferred))

@@ -56,7 +56,7 @@ def lin_file(path, rng, shape=SHAPE, *, terms=5, inverse=None, **options):
     return reference_file(path, arrays, **options)
 
 
-def corrected(data, coeffs, *, groupdq=0, reference_dq=None):
+def correct_pixel(data, coeffs, *, groupdq=0, reference_dq=None):
     """Return one pixel's counts and flags."""
     data = np.array(data, "f4").reshape(1, -1, 1, 1)
     linear, pixeldq = linearize(
@@ -142,22 +142,22 @@ class TestAgreementWithJwst:
 
 class TestRules:
     def test_polynomial_starts_with_the_constant(self):
-        linear, dq = corrected([10, 20], [1, 2, 0.5])
+        linear, dq = correct_pixel([10, 20], [1, 2, 0.5])
         assert linear.tolist() == [1 + 20 + 50, 1 + 40 + 200]
         assert dq == 0
 
     def test_saturated_groups_keep_their_counts(self):
-        assert corrected([10, 20], [1, 2], groupdq=SATURATED)[0].tolist() == [10, 20]
+        assert correct_pixel([10, 20], [1, 2], groupdq=SATURATED)[0].tolist() == [10, 20]
 
     @pytest.mark.parametrize("coeffs", [[1, 0, 0.5], [1, np.nan, 0.5], [1, 2, np.nan]])
     def test_unusable_coefficients_change_nothing_and_are_flagged(self, coeffs):
-        linear, dq = corrected([10, 20], coeffs)
+        linear, dq = correct_pixel([10, 20], coeffs)
         assert linear.tolist() == [10, 20]
         assert dq == NO_LIN_CORR
 
     def test_flagged_coefficients_change_nothing(self):
         reference_dq = np.full((1, 1), NO_LIN_CORR | 8, "u4")
-        linear, dq = corrected([10, 20], [1, 2], reference_dq=reference_dq)
+        linear, dq = correct_pixel([10, 20], [1, 2], reference_dq=reference_dq)
         assert linear.tolist() == [10, 20]
         assert dq == NO_LIN_CORR | 8
 

@@ -35,7 +35,7 @@ def exposure_of(rng, *, later=0.0, table=True, detector="NRCA1", ints=3, groups=
     times = {**TIMES, "start_time": START + later / 86400}
     drawn = ramp(rng, ints=ints, groups=groups, shape=SHAPE, detector=detector, exposure=times)
     drawn.groupdq[rng.random(drawn.groupdq.shape) < 0.05] |= np.uint8(SATURATED)
-    described = drawn._described
+    described = drawn._describe
 
     def with_times(model):
         if table:
@@ -45,7 +45,7 @@ def exposure_of(rng, *, later=0.0, table=True, detector="NRCA1", ints=3, groups=
             model.int_times = rows
         return described(model)
 
-    drawn._described = with_times
+    drawn._describe = with_times
     return drawn
 
 

@@ -111,7 +111,7 @@ def rng():
 # -- readouts that are supported ------------------------------------------------------------------
 
 
-def fitted(exposure, **parameters):
+def fit_with_both(exposure, **parameters):
     """Return our rate and jwst's for unit gain and a read noise of 10."""
     shape = exposure.data.shape[-2:]
     step, other = RampFitStep(**parameters), JwstRampFitStep(**parameters)
@@ -138,8 +138,8 @@ def assert_same_rates(ours, theirs):
 def test_an_irs2_ramp_without_its_interleaved_pixels_is_fitted_as_in_jwst(rng):
     exposure = ramp(rng, exposure={"readpatt": "NRSIRS2RAPID"})
     plain = exposure.ours()
-    exposure._described = _refpix_complete(exposure._described)
-    assert_same_rates(*fitted(exposure))
+    exposure._describe = _refpix_complete(exposure._describe)
+    assert_same_rates(*fit_with_both(exposure))
     with pytest.raises(StepError, match="IRS2"):
         RampFitStep().run(plain)
 
@@ -159,7 +159,7 @@ def test_many_integrations_are_not_mistaken_for_irs2(rng):
 
 
 def test_likely_with_fewer_than_four_groups_uses_ols_as_in_jwst(rng):
-    assert_same_rates(*fitted(ramp(rng, groups=3), algorithm="LIKELY"))
+    assert_same_rates(*fit_with_both(ramp(rng, groups=3), algorithm="LIKELY"))
 
 
 @pytest.mark.parametrize("suppress", [True, False])
@@ -167,15 +167,15 @@ def test_likely_with_fewer_than_four_groups_uses_ols_as_in_jwst(rng):
 def test_a_zero_frame_is_fitted_only_where_it_matters(rng, caplog, suppress, denied):
     exposure = ramp(rng, groups=3, exposure={"zero_frame": not denied})
     exposure.groupdq[..., 2, 3:5] = 1
-    described = exposure._described
+    described = exposure._describe
 
     def with_zero_frame(model):
         model.zeroframe = np.full((1, 12, 20), 7, "f4")
         return described(model)
 
-    plain, _ = fitted(exposure, suppress_one_group=suppress)
-    exposure._described = with_zero_frame
-    ours, theirs = fitted(exposure, suppress_one_group=suppress)
+    plain, _ = fit_with_both(exposure, suppress_one_group=suppress)
+    exposure._describe = with_zero_frame
+    ours, theirs = fit_with_both(exposure, suppress_one_group=suppress)
     assert_same_rates(ours, theirs)
     same = np.array_equal(np.asarray(ours.data), np.asarray(plain.data), equal_nan=True)
     assert same == suppress

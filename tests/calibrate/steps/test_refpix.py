@@ -10,8 +10,8 @@ from support.reference_pixels import (
     READ_NOISE,
     assert_agrees,
     check,
-    corrected,
-    expected,
+    correct,
+    correct_with_jwst,
     ramp,
 )
 from support.step_contract import StepContract
@@ -68,7 +68,7 @@ def test_every_group_of_every_integration_has_its_own_signal():
 def test_parameters_of_four_amplifiers(parameters):
     # Two amplifiers, the top rows and one side.
     placed = ramp(5, (300, 700), (1748, 0), axes=(1, 2))
-    assert np.any(check(placed, **parameters) != placed.data - corrected(placed))
+    assert np.any(check(placed, **parameters) != placed.data - correct(placed))
 
 
 @pytest.mark.parametrize("axes", [(1, 2), (2, 1)])
@@ -85,7 +85,7 @@ def test_smoothing_over_one_row_uses_its_median():
     placed.pixeldq[:] &= ~np.uint32(DO_NOT_USE)
     sides = [np.median(placed.data[..., part], axis=-1) for part in (slice(4), slice(-4, None))]
     wanted = placed.data - 0.5 * (sides[0] + sides[1])[..., None]
-    assert_agrees(corrected(placed, side_smoothing_length=1), wanted)
+    assert_agrees(correct(placed, side_smoothing_length=1), wanted)
 
 
 BAD = {
@@ -102,7 +102,7 @@ BAD = {
 @pytest.mark.parametrize("where", BAD)
 def test_bad_reference_pixels(where):
     placed = ramp(8, (2048, 520), axes=(1, 2))
-    good = placed.data - corrected(placed)
+    good = placed.data - correct(placed)
     placed.pixeldq[BAD[where]] |= DO_NOT_USE
     signal = check(placed)
     assert np.any(signal != good)
@@ -112,7 +112,7 @@ def test_bad_reference_pixels(where):
 @pytest.mark.parametrize("where", ["an amplifier's top", "an amplifier's bottom and top"])
 def test_bad_reference_pixels_without_parity(where):
     placed = ramp(8, (2048, 520), axes=(1, 2))
-    good = placed.data - corrected(placed, odd_even_columns=False)
+    good = placed.data - correct(placed, odd_even_columns=False)
     placed.pixeldq[BAD[where]] |= DO_NOT_USE
     assert np.any(check(placed, odd_even_columns=False) != good)
 
@@ -122,7 +122,7 @@ def test_bad_reference_pixels_without_parity(where):
 )
 def test_bad_sides(bad):
     placed = ramp(8, (30, 2048), (1000, 0), axes=(1, 2))
-    good = placed.data - corrected(placed)
+    good = placed.data - correct(placed)
     placed.pixeldq[:, bad] |= DO_NOT_USE
     signal = check(placed)
     assert np.any(signal != good)
@@ -131,9 +131,9 @@ def test_bad_sides(bad):
 
 def test_four_amplifiers_ignore_flags_other_than_do_not_use():
     placed = ramp(9, (16, 2048), axes=(1, 2))
-    good = corrected(placed)
+    good = correct(placed)
     placed.pixeldq ^= np.random.default_rng(0).choice([0, 2**10, 2**31], (16, 2048)).astype("u4")
-    assert np.array_equal(corrected(placed), good)
+    assert np.array_equal(correct(placed), good)
     check(placed)
 
 
@@ -190,27 +190,27 @@ def test_irs2_is_recognized_by_its_shape():
 )
 def test_parameters_of_other_readouts_have_no_effect(parameters, noutputs):
     placed = ramp(20, (16, 16), noutputs=noutputs)
-    assert np.array_equal(corrected(placed, **parameters), corrected(placed))
+    assert np.array_equal(correct(placed, **parameters), correct(placed))
     check(placed, **parameters)
 
 
 def test_miri_subarrays_are_skipped():
     placed = ramp(21, (64, 72), (50, 0), detector="MIRIMAGE")
     result = RefPixStep().run(placed.ours())
-    assert result.meta.cal_step.refpix == expected(placed)[1] == "SKIPPED"
+    assert result.meta.cal_step.refpix == correct_with_jwst(placed)[1] == "SKIPPED"
 
 
 def test_a_subarray_beyond_the_detector_is_skipped():
     placed = ramp(22, (16, 16))
     placed.origin = (2040, 0)
     result = RefPixStep().run(placed.ours())
-    assert result.meta.cal_step.refpix == expected(placed)[1] == "SKIPPED"
+    assert result.meta.cal_step.refpix == correct_with_jwst(placed)[1] == "SKIPPED"
 
 
 def test_a_subarray_without_reference_pixels_is_complete():
     placed = ramp(23, (16, 16), (500, 500), noutputs=1)
     result = RefPixStep().run(placed.ours())
-    assert result.meta.cal_step.refpix == expected(placed)[1] == "COMPLETE"
+    assert result.meta.cal_step.refpix == correct_with_jwst(placed)[1] == "COMPLETE"
     assert np.array_equal(np.asarray(result.data), placed.data)
 
 
@@ -241,10 +241,10 @@ def test_a_header_that_contradicts_the_array_is_an_error():
 @pytest.mark.parametrize("detector", ["NRCA1", "NIS"])
 def test_tiles_do_not_change_results(noutputs, detector):
     placed = ramp(27, (40, 2048), (2008, 0), nints=2, detector=detector, noutputs=noutputs)
-    whole = corrected(placed)
+    whole = correct(placed)
     for rows in (1, 7, 16):
         with dask.config.set({"calbatch.tile-rows": rows}):
-            assert np.array_equal(corrected(placed), whole)
+            assert np.array_equal(correct(placed), whole)
 
 
 class TestContract(StepContract):

@@ -17,7 +17,7 @@ from support.reference_pixels import (
     EVERY_AXES,
     assert_agrees,
     check,
-    corrected,
+    correct,
     ramp,
 )
 from support.simulated import offline, small_exposure
@@ -49,19 +49,19 @@ def test_one_amplifier_in_any_orientation(axes):
 def test_edgeless_subarrays_use_their_first_and_last_columns(subarray, detector):
     placed = ramp(12, (32, 64), (1000, 900), detector=detector, noutputs=1, subarray=subarray)
     check(placed)
-    assert not np.array_equal(corrected(placed), placed.data)
+    assert not np.array_equal(correct(placed), placed.data)
 
 
 def test_edgeless_subarrays_read_by_four_amplifiers_have_no_reference_pixels():
     placed = ramp(13, (32, 64), (1000, 900), detector="NRS1", subarray="SUB512")
     check(placed)
-    assert np.array_equal(corrected(placed), placed.data)
+    assert np.array_equal(correct(placed), placed.data)
 
 
 @pytest.mark.parametrize("parameters", [{"odd_even_columns": False}, {"siglimit": 2.0}], ids=str)
 def test_parameters_of_one_amplifier(parameters):
     placed = ramp(14, (40, 24), detector="NRS1", noutputs=1)
-    assert np.any(check(placed, **parameters) != placed.data - corrected(placed))
+    assert np.any(check(placed, **parameters) != placed.data - correct(placed))
 
 
 def test_one_amplifier_uses_only_flagged_reference_pixels():
@@ -71,24 +71,24 @@ def test_one_amplifier_uses_only_flagged_reference_pixels():
     check(placed)
     placed.pixeldq[:] = 0
     check(placed)
-    assert np.array_equal(corrected(placed), placed.data)
+    assert np.array_equal(correct(placed), placed.data)
 
 
 def test_one_amplifier_with_only_bad_pixels_is_unchanged():
     placed = ramp(16, (40, 24), noutputs=1)
     placed.pixeldq |= DO_NOT_USE
     check(placed)
-    assert np.array_equal(corrected(placed), placed.data)
+    assert np.array_equal(correct(placed), placed.data)
 
 
 def test_one_amplifier_without_good_odd_columns_is_unchanged():
     # jwst fails on this with an IndexError; it leaves full frames unchanged, as we do.
     placed = ramp(17, (40, 24), noutputs=1)
     placed.pixeldq[:, 1::2] |= DO_NOT_USE
-    assert np.array_equal(corrected(placed), placed.data)
+    assert np.array_equal(correct(placed), placed.data)
 
 
-def scattered(seed, shape, origin=(0, 0), chance=0.02, **place):
+def scatter_references(seed, shape, origin=(0, 0), chance=0.02, **place):
     """Return a ramp with good and bad reference pixels flagged anywhere."""
     placed = ramp(seed, shape, origin, **place)
     rng = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def scattered(seed, shape, origin=(0, 0), chance=0.02, **place):
     st.sampled_from([1, 7, 400]),
 )
 def test_reference_pixels_count_wherever_they_are_flagged(seed, shape, origin, axes, chance, rows):
-    placed = scattered(seed, shape, origin, chance, axes=axes, noutputs=1)
+    placed = scatter_references(seed, shape, origin, chance, axes=axes, noutputs=1)
     _have_both_parities(placed)
     with dask.config.set({"calbatch.tile-rows": rows}):
         signal = check(placed)
@@ -127,15 +127,17 @@ def _have_both_parities(placed):
 @pytest.mark.parametrize("where", EDGES)
 def test_one_flag_off_the_border_counts(where):
     placed = ramp(31, *EDGES[where], detector="NRS2", noutputs=1)
-    before = corrected(placed)
+    before = correct(placed)
     placed.pixeldq[9:11, 10] = REFERENCE_PIXEL
-    assert (corrected(placed) != before).any()
+    assert (correct(placed) != before).any()
     check(placed)
 
 
 @pytest.mark.parametrize("name", ["SUB512", "GENERIC"])
 def test_flags_inside_edgeless_subarrays_count(name):
-    placed = scattered(32, (32, 64), (1000, 900), detector="NRS1", noutputs=1, subarray=name)
+    placed = scatter_references(
+        32, (32, 64), (1000, 900), detector="NRS1", noutputs=1, subarray=name
+    )
     flagged = check(placed)
     placed.pixeldq[:, 4:-4] &= ~np.uint32(REFERENCE_PIXEL)
     assert np.any(flagged != check(placed))
@@ -143,26 +145,28 @@ def test_flags_inside_edgeless_subarrays_count(name):
 
 def test_four_amplifiers_ignore_flags_off_the_border():
     placed = ramp(33, (16, 2048), axes=(1, 2))
-    good = corrected(placed)
+    good = correct(placed)
     placed.pixeldq[8, 100:900] |= REFERENCE_PIXEL
-    assert np.array_equal(corrected(placed), good)
+    assert np.array_equal(correct(placed), good)
     check(placed)
 
 
 def test_bands_of_scattered_flags_do_not_change_results():
-    placed = scattered(34, (40, 2048), (1000, 0), chance=0.001, nints=2, ngroups=2, noutputs=1)
-    whole = corrected(placed)
+    placed = scatter_references(
+        34, (40, 2048), (1000, 0), chance=0.001, nints=2, ngroups=2, noutputs=1
+    )
+    whole = correct(placed)
     for rows in (1, 7, 16):
         with dask.config.set({"calbatch.tile-rows": rows}):
-            assert np.array_equal(corrected(placed), whole)
+            assert np.array_equal(correct(placed), whole)
 
 
 def test_scattered_flags_count_in_an_assigned_ramp():
-    placed = scattered(35, (40, 24), (1000, 900), chance=0.05, noutputs=1)
+    placed = scatter_references(35, (40, 24), (1000, 900), chance=0.05, noutputs=1)
     model = placed.ours()
     model.data = da.from_array(placed.data, chunks=(1, 1, 7, 24))
     found = RefPixStep().run(model).data.compute(scheduler="synchronous")
-    assert np.array_equal(found, corrected(placed))
+    assert np.array_equal(found, correct(placed))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 9), st.data())

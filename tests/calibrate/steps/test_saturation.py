@@ -47,7 +47,7 @@ def references(folder, rng, shape=SHAPE, bits=None, **options):
     return {"override_saturation": saturation, "override_superbias": superbias}
 
 
-def flagged(data, *, threshold=50000.0, frames=None, reach=0, bias=None, groupdq=None):
+def group_flags(data, *, threshold=50000.0, frames=None, reach=0, bias=None, groupdq=None):
     """Return the group flags of one integration, (groups, rows, columns)."""
     data = np.asarray(data, "f4")[None]
     frame = data.shape[-2:]
@@ -139,22 +139,22 @@ class TestAgreementWithJwst:
 
 class TestRules:
     def test_the_threshold_saturates_and_all_later_groups(self):
-        found = flagged(one_pixel(100, 50000, 100))
+        found = group_flags(one_pixel(100, 50000, 100))
         assert found.ravel().tolist() == [0, SATURATED, SATURATED]
 
     @pytest.mark.parametrize("value", [0.0, -5.0])
     def test_ad_floor_is_for_its_own_group_only(self, value):
-        found = flagged(one_pixel(100, value, 300))
+        found = group_flags(one_pixel(100, value, 300))
         assert found.ravel().tolist() == [0, AD_FLOOR | DO_NOT_USE, 0]
 
     def test_nan_is_neither(self):
-        assert not flagged(one_pixel(np.nan, 100)).any()
+        assert not group_flags(one_pixel(np.nan, 100)).any()
 
     @pytest.mark.parametrize("reach", [0, 1, 2])
     def test_growth_is_a_square_cut_at_the_frame(self, reach):
         data = np.full((2, 7, 9), 100.0)
         data[1, 0, 8] = data[1, 4, 4] = 60000
-        saturated = flagged(data, reach=reach) == SATURATED
+        saturated = group_flags(data, reach=reach) == SATURATED
         wanted = np.zeros((7, 9), bool)
         wanted[: reach + 1, 8 - reach :] = True
         wanted[4 - reach : 5 + reach, 4 - reach : 5 + reach] = True
@@ -163,29 +163,29 @@ class TestRules:
     def test_flags_of_the_input_grow_in_their_group_only(self):
         groupdq = np.zeros((2, 1, 3), "u1")
         groupdq[0, 0, 1] = SATURATED
-        found = flagged(np.full((2, 1, 3), 100.0), reach=1, groupdq=groupdq)
+        found = group_flags(np.full((2, 1, 3), 100.0), reach=1, groupdq=groupdq)
         assert (found[0] == SATURATED).all()
         assert not found[1].any()
 
     def test_an_average_may_hide_saturation(self):
         # 4 frames per group: a steady ramp that reaches 50000 at frame 8 averages 6.5/8 of that
         first, hidden = 50000 * 2.5 / 8, 50000 * 6.5 / 8
-        assert flagged(one_pixel(first, hidden, 55000), frames=4)[1] == DO_NOT_USE
-        assert flagged(one_pixel(first, hidden - 10, 55000), frames=4)[1] == 0
-        assert flagged(one_pixel(first, hidden, 55000), frames=None)[1] == 0
-        assert flagged(one_pixel(first, hidden, 49000), frames=4)[1] == 0
+        assert group_flags(one_pixel(first, hidden, 55000), frames=4)[1] == DO_NOT_USE
+        assert group_flags(one_pixel(first, hidden - 10, 55000), frames=4)[1] == 0
+        assert group_flags(one_pixel(first, hidden, 55000), frames=None)[1] == 0
+        assert group_flags(one_pixel(first, hidden, 49000), frames=4)[1] == 0
 
     def test_sudden_jump_in_the_second_group(self):
         # one of 4 frames is saturated: the average rises by more than a quarter of the range left
         jumped = one_pixel(1000, 1000 + 49000 / 4 + 1, 55000)
-        assert flagged(jumped, frames=4)[1] == DO_NOT_USE
-        assert flagged(jumped - one_pixel(0, 2, 0), frames=4)[1] == 0
+        assert group_flags(jumped, frames=4)[1] == DO_NOT_USE
+        assert group_flags(jumped - one_pixel(0, 2, 0), frames=4)[1] == 0
 
     def test_no_flag_if_the_first_group_predicts_saturation(self):
         bias = np.full((1, 1), 1000, "f4")
         steady = one_pixel(1000 + 2.5 * 5000, 1000 + 6.5 * 5000, 55000)
         # if the bias is known, the slope reaches 50000 within three groups
-        assert flagged(steady, frames=4, bias=bias, threshold=60000)[1] == 0
+        assert group_flags(steady, frames=4, bias=bias, threshold=60000)[1] == 0
 
     @pytest.mark.parametrize("unknown", ["nan", "flag"])
     def test_pixels_without_a_threshold_are_not_checked(self, unknown):

@@ -54,7 +54,7 @@ def test_several_running_batches_are_listed_and_none_is_cancelled(tmp_path):
     assert [read_stop_request(folder.control) for folder in folders] == [None, None]
 
 
-def test_the_working_folders_batch_is_meant_whatever_runs_elsewhere(tmp_path, monkeypatch):
+def test_the_working_folders_batch_comes_before_batches_elsewhere(tmp_path, monkeypatch):
     here, other = running(tmp_path / "a"), running(tmp_path / "b")
     monkeypatch.chdir(tmp_path / "a")
     assert calbatch("cancel").status == 0

@@ -12,12 +12,12 @@ from calbatch.cluster.ledger import View
 def test_a_batch_is_done_only_once_its_manifest_is_written(simulated, tmp_path, monkeypatch):
     states, write = [], session.write_manifest
 
-    def observed(folder, *arguments):
+    def write_and_note_state(folder, *arguments):
         write(folder, *arguments)
         with View(folder.state) as view:
             states.append(view.batch(folder.name).state)
 
-    monkeypatch.setattr(session, "write_manifest", observed)
+    monkeypatch.setattr(session, "write_manifest", write_and_note_state)
     result = run(
         "superbias", simulated.exposures[:1], tmp_path, scheduler="sync", date=DATE, fsync=False,
         console=quiet_console(),

@@ -209,7 +209,7 @@ def test_a_link_to_an_exposure_gives_its_name_to_the_products(simulated, tmp_pat
     assert names(tmp_path / "out") == ["mine_Halve.fits"]
 
 
-def test_what_cannot_be_asked_for(simulated, tmp_path):
+def test_impossible_requests_are_refused(simulated, tmp_path):
     one = simulated.exposures[0]
     for options, message in (
         ({"scheduler": "slurm"}, "scheduler 'slurm': must be auto, local, threads, sync"),
@@ -237,7 +237,7 @@ def test_no_cache_is_needed_where_no_reference_is(simulated, tmp_path, monkeypat
     assert run(Halve, simulated.exposures[0], tmp_path).exit_status == 0
 
 
-def test_a_missing_reference_fails_what_needs_it(simulated, tmp_path, monkeypatch):
+def test_a_missing_reference_fails_the_exposures_that_need_it(simulated, tmp_path, monkeypatch):
     cache = shutil.copytree(simulated.crds, tmp_path / "crds")
     monkeypatch.setenv("CRDS_PATH", str(cache))
     gone = next(cache.rglob("*_dark_*.fits"))
@@ -251,7 +251,7 @@ def test_a_missing_reference_fails_what_needs_it(simulated, tmp_path, monkeypatc
     assert run("detector1", chosen, tmp_path / "out", parameters=skipping).exit_status == 0
 
 
-def test_a_reference_that_does_not_fit_fails_what_needs_it(simulated, tmp_path):
+def test_a_reference_that_does_not_fit_fails_its_exposures(simulated, tmp_path):
     bias = next(simulated.crds.rglob("*_superbias_*.fits"))
     with fits.open(bias) as hdus:
         for hdu in hdus[1:]:

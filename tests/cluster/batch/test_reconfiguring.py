@@ -30,13 +30,13 @@ def begun(simulated, tmp_path):
     )
 
 
-def reconfigured(folder):
+def reconfigure_batch(folder):
     with View(folder.state) as view:
         return reconfigure(folder, view.batch(folder.name))
 
 
 def test_a_whole_file_gives_the_parameters_of_the_batch(begun):
-    found = settings_digest(reconfigured(begun.folder), DATE)
+    found = settings_digest(reconfigure_batch(begun.folder), DATE)
     assert found == settings_digest(begun.step, DATE)
 
 
@@ -49,7 +49,7 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_nothing(begun):
     for end in sorted(ends):
         begun.folder.config.write_text(whole[:end])
         try:
-            assert settings_digest(reconfigured(begun.folder), DATE) == wanted
+            assert settings_digest(reconfigure_batch(begun.folder), DATE) == wanted
         except RequestError:
             refused += 1
     assert refused == len(ends) - 1

@@ -25,11 +25,11 @@ def require_held(state):
 def test_run_holds_the_ledger_from_registration_to_the_end(simulated, tmp_path, monkeypatch):
     drive, out = python_api.drive, tmp_path / "out"
 
-    def tried_by_another_first(*arguments, **options):
+    def try_another_first(*arguments, **options):
         require_held(state_of(out))
         return drive(*arguments, **options)
 
-    monkeypatch.setattr(python_api, "drive", tried_by_another_first)
+    monkeypatch.setattr(python_api, "drive", try_another_first)
     result = python_api.run(
         "superbias", simulated.exposures[:1], out, console=quiet_console(), **HOW
     )

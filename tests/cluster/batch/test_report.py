@@ -135,14 +135,14 @@ def test_the_driver_knows_the_counts_of_a_damaged_ledger(tmp_path):
     ],
 )
 def test_unrecorded_outcomes_are_named(count, line):
-    assert describe_unrecorded(unrecorded(count)) == line
+    assert describe_unrecorded(some_outcomes(count)) == line
 
 
 def test_many_unrecorded_outcomes_are_counted():
-    line = describe_unrecorded(unrecorded(SHOWN + 3))
+    line = describe_unrecorded(some_outcomes(SHOWN + 3))
     assert line.startswith(f"{SHOWN + 3} outcomes ")
     assert line.endswith(f"e{SHOWN - 1}.fits and 3 more")
 
 
-def unrecorded(count):
+def some_outcomes(count):
     return [Outcome(number=n, path=Path(f"/in/e{n}.fits")) for n in range(count)]

@@ -1,4 +1,4 @@
-"""Results of batches, from the ledger and from what their driver knows."""
+"""Results of batches, from the ledger and from their driver."""
 
 import os
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_many_failures_are_cut_short(tmp_path, monkeypatch):
     assert found.text.count("<b>no") == 2
 
 
-def test_what_could_not_be_recorded_replaces_what_the_ledger_says(folder):
+def test_unrecorded_outcomes_replace_those_of_the_ledger(folder):
     lost = (
         Outcome(number=4, path=Path("/in/e4_uncal.fits")),
         Outcome(number=0, path=Path("/in/e0_uncal.fits"), error="e0: is gone"),

@@ -125,7 +125,7 @@ def test_a_resumed_batch_whose_site_cannot_be_entered_stays_with_the_reason(sess
     assert [row.state for row in session.exposures()] == ["done", "waiting", "done"]
 
 
-def test_a_resumed_batch_does_what_is_left(session):
+def test_a_resumed_batch_calibrates_the_remaining_exposures(session):
     session.drive(FakeSite(lambda job: fail(job) if job.number == 1 else succeed(job)))
     session.begun, site = resume_batch(session.folder, failed=True, hold=True), FakeSite()
     result = session.drive(site)

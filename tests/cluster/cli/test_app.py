@@ -12,6 +12,8 @@ from support.batches import calbatch, products_in
 
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.cli.options import split_parameters
+from calbatch.models import datamodels
+from calbatch.models.asdf.tagged import TaggedValue
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 
@@ -39,7 +41,7 @@ def test_parameters_are_told_from_options(arguments, rest, parameters):
 
 
 @given(st.lists(st.sampled_from(["--a.b=1", "--c=2", "in.fits", "-o", "--output", "--"])))
-def test_what_is_no_parameter_stays_in_order(arguments):
+def test_other_arguments_stay_in_order(arguments):
     rest, _ = split_parameters(arguments, {"--output"})
     kept = [a for a in arguments if not a.startswith(("--a", "--c"))]
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -156,7 +158,7 @@ def test_single_steps(simulated, tmp_path, monkeypatch):
 # -- telling -----------------------------------------------------------------------------------
 
 
-def test_plan_tells_what_run_would_do(simulated, tmp_path, monkeypatch):
+def test_plan_describes_the_run(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bad = tmp_path / "bad_uncal.fits"
     bad.touch()
@@ -171,7 +173,7 @@ def test_plan_tells_what_run_would_do(simulated, tmp_path, monkeypatch):
     assert calbatch("plan", "detector1", simulated.exposures[0]).status == 0
 
 
-def test_plan_tells_what_is_missing(simulated, tmp_path, monkeypatch):
+def test_plan_lists_missing_references(simulated, tmp_path, monkeypatch):
     cache = shutil.copytree(simulated.crds, tmp_path / "crds")
     monkeypatch.setenv("CRDS_PATH", str(cache))
     next(cache.rglob("*_dark_*.fits")).unlink()
@@ -181,7 +183,7 @@ def test_plan_tells_what_is_missing(simulated, tmp_path, monkeypatch):
     assert "no dark reference" in said.out
 
 
-def test_steps_and_pipelines_say_what_they_do():
+def test_steps_and_pipelines_are_listed_with_descriptions():
     said = calbatch("steps")
     assert said.status == 0
     assert re.search(r"^dark_current +\w.+", said.out, re.MULTILINE)
@@ -217,13 +219,24 @@ def test_inspect_reads_no_pixel(simulated):
     assert "meta.instrument.detector (DETECTOR) = 'NRCA1'" in said.out
 
 
-def test_inspect_of_what_is_no_file():
+def test_inspect_shows_the_parts_of_a_tree(tmp_path):
+    shift = TaggedValue("tag:stsci.edu:asdf/transform/shift-1.4.0", {"offset": 1.0})
+    model = datamodels.DistortionModel(model=shift)
+    model.meta.input_units, model.meta.output_units = "pixel", "arcsec"
+    said = calbatch("inspect", model.save(tmp_path / "distortion.asdf"), "--meta")
+    assert said.status == 0
+    assert "DistortionModel" in said.out
+    assert "model: transform of shift, in pixel → arcsec" in said.out
+    assert "meta.input_units = 'pixel'" in said.out
+
+
+def test_inspect_refuses_other_things_than_files():
     said = calbatch("inspect", "absent.fits")
     assert said.status == 2
     assert said.err == f"calbatch: {Path('absent.fits').absolute()}: there is no such file\n"
 
 
-# -- every command and option is told of -------------------------------------------------------
+# -- every command and option is documented -------------------------------------------------------
 
 
 def commands(group=cli, path=()):

@@ -26,7 +26,7 @@ def batch(tmp_path, monkeypatch):
 
 
 def complete(*words):
-    """Return what the last word can be completed to, or how the shell is to complete it."""
+    """Return the completions of the last word, or the kind of completion left to the shell."""
     *args, incomplete = words
     items = BashComplete(cli, {}, "calbatch", "_CALBATCH_COMPLETE").get_completions(
         args, incomplete
@@ -106,7 +106,7 @@ def test_pipelines_and_steps_are_offered(command):
         (["rebuild", "a"], ["dir"]),
     ],
 )  # fmt: skip
-def test_what_is_offered(words, offered):
+def test_candidates_for_each_argument(words, offered):
     assert complete(*words) == offered
 
 

@@ -14,7 +14,7 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 
 
 def command(name="run", *decorators, fault=None):
-    """Return a command of some name, and the list of what it is called with."""
+    """Return a command of some name, and the list of its calls."""
     calls = []
 
     @click.pass_context

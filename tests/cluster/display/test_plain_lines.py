@@ -19,7 +19,7 @@ def test_all_lines_are_printed_unchanged(count, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_nothing_is_computed_that_nobody_reads(monkeypatch):
+def test_no_line_is_computed_after_the_pipe_is_closed(monkeypatch):
     monkeypatch.setattr(plain_lines, "_BLOCK", 2)
     made = []
 

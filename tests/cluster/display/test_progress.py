@@ -26,12 +26,12 @@ DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (.*)")
 PATHS = [Path(f"/data/{i}_uncal.fits") for i in range(4)]
 
 
-def done(number, **values):
+def success(number, **values):
     product = Product(f"{number}_rate.fits", 1, 2, "")
     return Outcome(number=number, path=PATHS[number], written=(product,), **values)
 
 
-def failed(number):
+def failure(number):
     return Outcome(
         number=number, path=PATHS[number], error=f"{PATHS[number]}: [jump] is no good", details="T"
     )
@@ -55,13 +55,13 @@ def test_a_tally_counts_and_foresees(monkeypatch):
     assert tally.left is None
     assert "left" not in tally.line()
     clock[0] += 30
-    tally.add(done(0))
-    tally.add(failed(1))
+    tally.add(success(0))
+    tally.add(failure(1))
     assert tally.rate == pytest.approx(4)
     assert tally.left == pytest.approx(30)
     assert re.match(r"1/4 done, 1 failed, 4 per minute, 30\.0 s left, peak memory ", tally.line())
-    tally.add(done(2))
-    tally.add(done(3))
+    tally.add(success(2))
+    tally.add(success(3))
     assert "per minute" in tally.line()
     assert "left" not in tally.line()
 
@@ -78,7 +78,7 @@ def calibrate(tally, clock, times, every):
     """Count exposures that are calibrated at intervals."""
     for _ in range(times):
         clock[0] += every
-        tally.add(done(0))
+        tally.add(success(0))
 
 
 def test_the_time_left_counts_down_between_exposures(clock):
@@ -119,12 +119,12 @@ def test_the_rate_is_a_recent_one(clock):
 def test_exposures_that_were_done_earlier_have_no_rate(clock):
     tally = BatchTally(3)
     for number in range(2):
-        tally.add(done(number, kept=True))
+        tally.add(success(number, kept=True))
     assert (tally.rate, tally.left) == (0, None)
     calibrate(tally, clock, 1, 10)
     assert tally.left == 0
     everything = BatchTally(1)
-    everything.add(done(0, kept=True))
+    everything.add(success(0, kept=True))
     assert everything.left is None
 
 
@@ -142,9 +142,9 @@ PARTS = ["3/9 done", "0 failed", "1 of them earlier", "6 per minute", "0:01:00 l
         (3, ["3/9 done"]),
     ],
 )
-def test_a_narrow_line_says_what_matters_most(clock, width, parts):
+def test_a_narrow_line_keeps_the_most_important_parts(clock, width, parts):
     tally = BatchTally(9)
-    tally.add(done(0, kept=True))
+    tally.add(success(0, kept=True))
     calibrate(tally, clock, 2, 10)
     found = tally.line(width).split(", ")
     assert [part for part in found if not part.startswith("peak memory")] == parts
@@ -155,8 +155,8 @@ def test_a_narrow_line_says_what_matters_most(clock, width, parts):
 def test_the_bar_stays_in_a_narrow_terminal(width):
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     with show_progress(2, console) as watch:
-        watch(done(0))
-        watch(done(1))
+        watch(success(0))
+        watch(success(1))
     last = [line for line in re.split(r"[\r\n]+", console.file.getvalue()) if "done" in line][-1]
     assert re.search("━{10}", last)
     assert "2/2 done" in last
@@ -173,7 +173,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
         watch.show_dashboard("http://127.0.0.1:1/status")
         for number in range(4):
             clock[0] += 6
-            watch(done(number))
+            watch(success(number))
     lines = [DATED.fullmatch(line)[1] for line in console.file.getvalue().splitlines()]
     assert lines[0] == "dashboard: http://127.0.0.1:1/status"
     assert [line.split(",")[0] for line in lines[1:]] == ["2/4 done", "4/4 done"]
@@ -182,12 +182,12 @@ def test_plain_lines_come_now_and_then_and_at_the_end(monkeypatch):
 def test_failures_are_told_as_they_come():
     console = plain()
     with show_progress(4, console) as watch:
-        watch(failed(1))
+        watch(failure(1))
         line = console.file.getvalue().rstrip("\n")
         assert DATED.fullmatch(line)[1] == "FAILED /data/1_uncal.fits: [jump] is no good"
     assert "\nT" not in console.file.getvalue()
     with show_progress(4, console, debug=True) as watch:
-        watch(failed(1))
+        watch(failure(1))
     assert "\nT\n" in console.file.getvalue()
 
 
@@ -199,8 +199,8 @@ def test_live_where_it_can_be_redrawn(kind, monkeypatch):
     else:
         console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with show_progress(2, console) as watch:
-        watch(done(0))
-        watch(failed(1))
+        watch(success(0))
+        watch(failure(1))
     text = "".join(each.html for each in shown) or console.file.getvalue()
     assert "1/2 done" in text
     assert "is no good" in text
@@ -209,8 +209,8 @@ def test_live_where_it_can_be_redrawn(kind, monkeypatch):
 def test_a_notebook_shows_the_final_counts_in_one_place(monkeypatch):
     shown = open_notebook(monkeypatch)
     with show_progress(2, Console(force_jupyter=True, width=120)) as watch:
-        watch(done(0))
-        watch(done(1))
+        watch(success(0))
+        watch(success(1))
     bars = [each for each in shown if "display_id" in each.how]
     assert len({each.how["display_id"] for each in bars}) == 1
     assert [each.how["update"] for each in bars] == [False] + [True] * (len(bars) - 1)
@@ -223,7 +223,7 @@ def test_a_notebook_shows_the_final_counts_in_one_place(monkeypatch):
 def result(tmp_path):
     """Return a function that gives the result of a batch with some outcomes."""
 
-    def made(*outcomes, seconds=12.0):
+    def make_result(*outcomes, seconds=12.0):
         folder = BatchFolder(tmp_path, make_batch_name())
         settings = StepSettings(step=Step(), digest="", body={})
         with Ledger(folder.state) as ledger:
@@ -245,17 +245,17 @@ def result(tmp_path):
             ledger.end_batch(batch, "failed" if recorder.failed else "done")
         return Result(folder, seconds)
 
-    return made
+    return make_result
 
 
-def told(found, **options):
+def print_text(found, **options):
     console = plain()
     print_summary(found, console, **options)
     return console.file.getvalue()
 
 
 def test_a_summary_counts(result, tmp_path):
-    text = told(result(done(0), done(1), failed(2)))
+    text = print_text(result(success(0), success(1), failure(2)))
     assert re.search(r"│ 3 +│ 2 +│ 1 +│ 2 +│ 12\.0 s +│ \d+ MB +│", text)
     assert "failed: 2_uncal.fits\n" in text
     assert f"products are in {tmp_path}\n" in text
@@ -263,27 +263,30 @@ def test_a_summary_counts(result, tmp_path):
 
 def test_many_failures_are_not_all_listed(result):
     many = [Outcome(number=i, path=Path(f"{i}.fits"), error="no") for i in range(50)]
-    text = told(result(*many))
+    text = print_text(result(*many))
     assert "19.fits and 30 more\n" in text
     assert "products are in" not in text
 
 
 def test_equal_warnings_are_told_once(result):
-    warned = [done(i, warnings=(f"{PATHS[i]}: odd", f"{PATHS[i]}: odd")) for i in range(3)]
-    first = told(result(*warned)).splitlines()[0]
+    warned = [success(i, warnings=(f"{PATHS[i]}: odd", f"{PATHS[i]}: odd")) for i in range(3)]
+    first = print_text(result(*warned)).splitlines()[0]
     assert first == f"warning: {PATHS[0]}: odd (and in 2 more exposures)"
 
 
-def test_a_warning_names_its_file_whoever_gave_it(result):
-    warned = [done(0, warnings=("a library's",)), done(1, warnings=(f"{PATHS[1]}: \x1b[31m",))]
-    lines = told(result(*warned)).splitlines()[:2]
+def test_a_warning_names_its_file_for_any_source(result):
+    warned = [
+        success(0, warnings=("a library's",)),
+        success(1, warnings=(f"{PATHS[1]}: \x1b[31m",)),
+    ]
+    lines = print_text(result(*warned)).splitlines()[:2]
     assert lines == [f"warning: {PATHS[0]}: a library's", rf"warning: {PATHS[1]}: \x1b[31m"]
 
 
-def test_stages_are_means_over_what_was_done(result):
-    outcomes = [done(0, stages={"jump": 1.0, "write": 0.5}), done(1, stages={"jump": 3.0})]
-    text = told(result(*outcomes, failed(2)), timings=True)
+def test_stages_are_means_over_calibrated_exposures(result):
+    outcomes = [success(0, stages={"jump": 1.0, "write": 0.5}), success(1, stages={"jump": 3.0})]
+    text = print_text(result(*outcomes, failure(2)), timings=True)
     assert re.search(r"│ jump +│ 2\.000 ", text)
     assert re.search(r"│ write +│ 0\.250 ", text)
     assert re.search(r"│ all +│ 2\.250 ", text)
-    assert "jump" not in told(result(*outcomes))
+    assert "jump" not in print_text(result(*outcomes))

@@ -14,7 +14,7 @@ from calbatch.models.errors import FileError, StorageError
 QUICK = RetryPolicy(first_delay=0.0, retries=2)
 
 
-def failed(number, error=StorageError):
+def failed_plan(number, error=StorageError):
     return plan(number, error=error(exposure_path(number), "no"), source=None)
 
 
@@ -22,12 +22,12 @@ def drain(feed):
     """Return all exposures of a feed, in order."""
     found = []
 
-    def exhausted():
+    def is_exhausted():
         while (planned := feed.next()) is not None:
             found.append(planned)
         return feed.exhausted
 
-    eventually(exhausted)
+    eventually(is_exhausted)
     return found
 
 
@@ -55,7 +55,7 @@ def test_only_a_few_blocks_are_planned_ahead():
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_a_temporary_failure_is_planned_again_after_the_others(ahead):
-    planner = FakePlanner({0: [failed(0), failed(0), plan(0)]})
+    planner = FakePlanner({0: [failed_plan(0), failed_plan(0), plan(0)]})
     with Feed(planner, inputs(4), QUICK, ahead=ahead) as feed:
         found = drain(feed)
     assert sorted(planned.number for planned in found) == [0, 1, 2, 3]
@@ -65,7 +65,7 @@ def test_a_temporary_failure_is_planned_again_after_the_others(ahead):
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_the_feed_is_not_exhausted_before_a_retry_is_due(ahead):
-    planner = FakePlanner({0: [failed(0), plan(0)]})
+    planner = FakePlanner({0: [failed_plan(0), plan(0)]})
     policy = RetryPolicy(first_delay=0.05, retries=2)
     with Feed(planner, inputs(3), policy, ahead=ahead) as feed:
         assert sorted(planned.number for planned in drain(feed)) == [0, 1, 2]
@@ -73,7 +73,7 @@ def test_the_feed_is_not_exhausted_before_a_retry_is_due(ahead):
 
 
 def test_a_failure_that_persists_is_fed_with_its_error():
-    planner = FakePlanner({0: [failed(0)]})
+    planner = FakePlanner({0: [failed_plan(0)]})
     with Feed(planner, inputs(1), QUICK) as feed:
         (found,) = drain(feed)
     assert isinstance(found.error, StorageError)
@@ -81,7 +81,7 @@ def test_a_failure_that_persists_is_fed_with_its_error():
 
 
 def test_a_final_failure_is_fed_at_once():
-    planner = FakePlanner({0: [failed(0, FileError)]})
+    planner = FakePlanner({0: [failed_plan(0, FileError)]})
     with Feed(planner, inputs(2), QUICK, ahead=False) as feed:
         assert isinstance(feed.next().error, FileError)
     assert planner.calls == [[0, 1]]

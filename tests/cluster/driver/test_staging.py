@@ -77,7 +77,7 @@ def test_closing_leaves_the_folders_of_a_successor(state):
     assert (state / NAME / "other").is_dir()
 
 
-def test_taking_over_removes_what_earlier_drivers_left(tmp_path, state):
+def test_taking_over_removes_leftovers_of_earlier_drivers(tmp_path, state):
     first = Staging(state)
     folder = first.place_for(0, 1)
     first.make(folder)

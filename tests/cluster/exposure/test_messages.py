@@ -24,7 +24,7 @@ def test_the_lines_of_a_text_are_escaped(text, escaped):
     assert escape_lines(text) == escaped
 
 
-def test_a_formatter_escapes_what_another_one_formats():
+def test_a_formatter_escapes_the_text_of_another_one():
     record = logging.LogRecord("calbatch", logging.WARNING, "f.py", 1, "%s", (EVIL,), None)
     assert EscapingFormatter().format(record) == ESCAPED
     inner = logging.Formatter("%(levelname)s\n%(message)s")
@@ -34,10 +34,12 @@ def test_a_formatter_escapes_what_another_one_formats():
 SCRIPT = r"""
 import logging, sys, threading, warnings
 from calbatch.cluster.exposure.messages import escape_python_messages
+from calbatch.models.errors import ValidationWarning
 escape_python_messages()
 escape_python_messages()
 evil = "a\x1b[31m"
 warnings.warn(evil)
+warnings.warn("about a\x1bfile", ValidationWarning)
 logging.getLogger("calbatch").warning(evil)
 def fail():
     raise ValueError(evil)
@@ -53,6 +55,7 @@ def test_warnings_log_records_and_tracebacks_are_escaped():
     assert "\x1b" not in done.stderr
     assert done.stderr.count(r"a\x1b[31m") == 4
     assert "UserWarning" in done.stderr
+    assert "\nwarning: about a\\x1bfile\n" in done.stderr
 
 
 def test_nothing_heavy_is_imported():

@@ -21,7 +21,7 @@ from calbatch.cluster.ledger.store import NAME
 PATHS = [f"/data/{i}_uncal.fits" for i in range(5)]
 
 
-def begun(ledger, name="a", paths=PATHS):
+def begin_batch(ledger, name="a", paths=PATHS):
     return ledger.add_batch(
         name, "jump", paths, request={"x": 1}, parameters={}, software={"y": "2"}
     )
@@ -29,8 +29,10 @@ def begun(ledger, name="a", paths=PATHS):
 
 def test_exposures_in_full_agree_with_single_queries(tmp_path):
     with Ledger(tmp_path) as ledger:
-        ledger.set_products(begun(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")])
-        batch = begun(ledger)
+        ledger.set_products(
+            begin_batch(ledger, "other"), 0, [ProductRow("/elsewhere.fits", 1, 2, "x")]
+        )
+        batch = begin_batch(ledger)
         for digest in ("r1", "r2"):
             ledger.add_body(digest, {"dark": [f"/{digest}.fits", "sha"]})
         for number, digest in ((3, "r1"), (0, "r2"), (4, "r1")):
@@ -69,7 +71,7 @@ class Interrupted:
 def test_an_interrupted_commit_is_neither_lost_nor_repeated(tmp_path, number, after):
     """BEGIN, three changes and COMMIT are interrupted in turn."""
     with Ledger(tmp_path) as ledger:
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         for attempt in (1, 2):
             ledger.add_attempt(batch, 0, number=attempt, result="death")
         ledger.update_exposure(batch, 0, attempts=2)
@@ -91,9 +93,9 @@ def test_an_interrupted_batch_is_not_added(tmp_path, number):
         connection = ledger._connection
         ledger._connection = Interrupted(connection, number, after=False)
         with pytest.raises(KeyboardInterrupt):
-            begun(ledger)
+            begin_batch(ledger)
         ledger._connection = connection
-        batch = begun(ledger, "later")
+        batch = begin_batch(ledger, "later")
         assert ledger.commit()
     with View(tmp_path) as view:
         assert len(list(view.exposures(batch))) == len(PATHS)
@@ -123,10 +125,10 @@ def test_no_batch_is_added_to_a_full_disk(tmp_path):
     with Ledger(tmp_path) as ledger:
         pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
         ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         ledger.add_event(batch, "note", "x" * 100_000)
         with pytest.raises(LedgerError, match="the disk is full"):
-            begun(ledger, "b")
+            begin_batch(ledger, "b")
 
 
 def test_damage_is_reported_by_queries(tmp_path):
@@ -197,25 +199,25 @@ def writer(tmp_path):
 
 
 def test_a_ledger_can_be_read_while_it_is_written(tmp_path, writer):
-    counts = [done_in(tmp_path)]
+    counts = [count_done(tmp_path)]
 
-    def grown():
-        counts.append(done_in(tmp_path))
+    def has_grown():
+        counts.append(count_done(tmp_path))
         return counts[-1] > counts[-2]
 
     for _ in range(4):
-        eventually(grown)
+        eventually(has_grown)
     assert counts == sorted(counts)
     assert writer.poll() is None
 
 
-def done_in(folder):
+def count_done(folder):
     with View(folder) as view:
         return view.counts(view.batch("a").id).get("done", 0)
 
 
 def test_a_killed_writer_leaves_an_intact_ledger(tmp_path, writer):
-    eventually(lambda: done_in(tmp_path) > 100)
+    eventually(lambda: count_done(tmp_path) > 100)
     os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
     with View(tmp_path) as view:  # rolls back the interrupted commit
@@ -231,7 +233,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     import resource
 
     with Ledger(tmp_path) as ledger:
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         size = (tmp_path / NAME).stat().st_size
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -258,7 +260,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
 )
 def test_the_latest_state_of_each_exposure_counts(tmp_path_factory, changes):
     with Ledger(tmp_path_factory.mktemp("ledger")) as ledger:
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         wanted = dict.fromkeys(range(5), "waiting")
         for number, state in changes:
             ledger.update_exposure(batch, number, state=state)
@@ -292,13 +294,13 @@ class TestBatches:
             ledger.batch("b")
 
     def test_two_batches_cannot_have_one_name(self, ledger):
-        begun(ledger)
+        begin_batch(ledger)
         with pytest.raises(LedgerError):
-            begun(ledger)
+            begin_batch(ledger)
         assert len(self.rows(ledger, "batches")) == 1
 
     def test_a_driver_is_recorded_with_its_heartbeats(self, ledger, monkeypatch):
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         ledger.set_driver(batch, "local", "http://dashboard")
         row = ledger.batch("a")
         assert (row.state, row.pid, row.dashboard) == ("running", os.getpid(), "http://dashboard")
@@ -310,7 +312,7 @@ class TestBatches:
         assert ledger.batch("a").dashboard == ""
 
     def test_changes_are_committed_now_and_then(self, ledger, monkeypatch):
-        batch, commits = begun(ledger), ledger.commits
+        batch, commits = begin_batch(ledger), ledger.commits
         monkeypatch.setattr("calbatch.cluster.ledger.store.COMMIT_EVERY", 1e9)
         ledger.set_context(batch, "jwst_1.pmap", "as requested")
         assert not ledger.tick()
@@ -322,7 +324,7 @@ class TestBatches:
         assert ledger.batch("a").context == "jwst_1.pmap"
 
     def test_an_ended_batch_has_no_running_exposures(self, ledger):
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         ledger.set_driver(batch, "local", None)
         for number, state in enumerate(("running", "retrying", "done")):
             ledger.update_exposure(batch, number, state=state, attempts=1)
@@ -336,7 +338,7 @@ class TestBatches:
         assert sorted(lost) == [(1, "lost", "cancelled"), (2, "lost", "cancelled")]
 
     def test_an_attempt_is_lost_only_once(self, ledger):
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         ledger.update_exposure(batch, 0, state="running", attempts=1)
         ledger.add_lost_attempts(batch, "its driver ended")
         ledger.set_driver(batch, "local", None)
@@ -344,7 +346,7 @@ class TestBatches:
         assert len(self.rows(ledger, "attempts")) == 1
 
     def test_failed_exposures_can_be_reopened(self, ledger):
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         for number, state in enumerate(("failed", "quarantined", "done", "kept")):
             ledger.update_exposure(batch, number, state=state, reason="r")
         ledger.end_batch(batch, "failed")
@@ -354,13 +356,13 @@ class TestBatches:
         assert ledger.batch("a").state == "planned"
 
     def test_running_batches_of_other_drivers_are_abandoned(self, ledger):
-        first, second = begun(ledger, "a"), begun(ledger, "b")
+        first, second = begin_batch(ledger, "a"), begin_batch(ledger, "b")
         ledger.set_driver(first, "local", None)
         assert ledger.abandoned_batches(first) == []
         assert [row.name for row in ledger.abandoned_batches(second)] == ["a"]
 
     def test_a_removed_batch_leaves_the_others(self, ledger):
-        batch, other = begun(ledger, "a"), begun(ledger, "b")
+        batch, other = begin_batch(ledger, "a"), begin_batch(ledger, "b")
         for number in (batch, other):
             ledger.add_attempt(number, 0, number=1, result="done")
             ledger.set_products(number, 0, [ProductRow("/a.fits", 1, 2, "d")])
@@ -371,13 +373,13 @@ class TestBatches:
         assert len(self.rows(ledger)) == 5
 
     def test_products_replace_earlier_ones_of_the_same_exposure(self, ledger):
-        batch = begun(ledger)
+        batch = begin_batch(ledger)
         for name in ("a", "b"):
             ledger.set_products(batch, 0, [ProductRow(f"/{name}.fits", 1, 2, "d")])
         assert [row["path"] for row in self.rows(ledger, "products")] == ["/b.fits"]
 
     def test_damage_is_raised_when_changes_are_committed(self, ledger):
-        begun(ledger)
+        begin_batch(ledger)
         ledger._connection.execute("DROP TABLE events")
         ledger.add_event(1, "note", "text")
         with pytest.raises(LedgerError, match="damaged"):

@@ -38,7 +38,7 @@ def memory(tmp_path):
 
 
 def run_batch(memory, path):
-    """Return a file's checksum and what was recorded, as a batch with an empty ledger does."""
+    """Return a file's checksum and the new records, as a batch with an empty ledger makes them."""
     recorded = []
     sums = ReferenceChecksums(lambda *_: None, lambda *row: recorded.append(row), memory)
     try:

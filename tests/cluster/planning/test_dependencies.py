@@ -25,7 +25,7 @@ def science(maker, **how):
     return Member("science", "/elsewhere/a_rate.fits", maker, **how)
 
 
-def released(dependencies):
+def take_numbers(dependencies):
     return [number for number, _ in dependencies.take_released(dependencies.count_released())]
 
 
@@ -33,10 +33,10 @@ def test_a_unit_is_released_when_the_last_maker_has_ended():
     dependencies = Dependencies([unit(2, science(0), science(1))])
     assert dependencies.is_held(2)
     assert dependencies.finish(0, DONE) == []
-    assert released(dependencies) == []
+    assert take_numbers(dependencies) == []
     dependencies.finish(1, DONE)
     assert dependencies.release_event.is_set()
-    assert released(dependencies) == [2]
+    assert take_numbers(dependencies) == [2]
     assert not dependencies.holds_any()
 
 
@@ -44,7 +44,7 @@ def test_the_latest_is_released_first():
     dependencies = Dependencies([unit(2, science(0)), unit(3, science(1))])
     dependencies.finish(0, DONE)
     dependencies.finish(1, DONE)
-    assert released(dependencies) == [3, 2]
+    assert take_numbers(dependencies) == [3, 2]
 
 
 def test_failures_block_all_units_that_need_the_failed_one():
@@ -56,7 +56,7 @@ def test_failures_block_all_units_that_need_the_failed_one():
         (1, FAILED.failure),
         (2, FAILED.failure),
     ]
-    assert released(dependencies) == [3]
+    assert take_numbers(dependencies) == [3]
 
 
 def test_inputs_are_found_among_the_products_by_name():

@@ -1,4 +1,4 @@
-"""Forecasts of what a batch will need."""
+"""Forecasts of the needs of a batch."""
 
 import shutil
 from pathlib import Path

@@ -224,7 +224,7 @@ class TestReferenceChecksums:
         (found,) = sums.wait_for({"gain": str(tmp_path / "absent")}).values()
         assert found.startswith("unreadable: ")
 
-    def test_closing_cancels_what_has_not_started(self, tmp_path):
+    def test_closing_cancels_checksums_that_have_not_started(self, tmp_path):
         started, go_on = threading.Event(), threading.Event()
 
         def find(path, size, mtime_ns):

@@ -42,7 +42,7 @@ def test_inputs_are_absolute(folder):
     assert all(p.is_absolute() for p in find_exposures([".", "b9_rate.fits", "b*_rate.fits"], RAW))
 
 
-def test_a_file_given_by_name_is_an_input_whatever_its_name(folder):
+def test_a_file_given_by_name_is_always_an_input(folder):
     assert names(find_exposures(["notes.txt"], RAW)) == ["notes.txt"]
 
 

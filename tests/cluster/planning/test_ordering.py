@@ -126,7 +126,7 @@ def test_an_exposure_without_a_place_in_the_order_is_refused_by_name(tmp_path, c
         (make_chain((Glow, After))(), "Glow", r"Glow\."),
     ],
 )
-def test_a_suffix_that_renames_what_is_handed_on_is_refused(step, renamed, label, tmp_path):
+def test_a_suffix_that_renames_the_state_is_refused(step, renamed, label, tmp_path):
     step.configure({renamed: {"suffix": "x"}}, "a test")
     paths = [tmp_path / "a_uncal.fits", tmp_path / "b_uncal.fits"]
     with pytest.raises(RequestError, match=f"^{label}suffix = 'x': .* hands on the product 'glow'"):

@@ -25,7 +25,7 @@ class Memory:
         self.headers, self.products, self.contents, self.deaths = {}, {}, {}, {}
 
     def remember(self, planned, sums, products=(), deaths=0, content=""):
-        """Record the header of an exposure, and what its calibration has produced."""
+        """Record the header of an exposure, and its products."""
         source = planned.source
         known = KnownHeader(source.header_digest, dict(planned.header))
         self.headers[source.path, source.size, source.mtime_ns] = known

@@ -26,7 +26,7 @@ def hostile(folder):
     return read_report(record_measured(folder, found, headers, exposures, "failed"))
 
 
-def embedded(page, name):
+def read_embedded(page, name):
     (text,) = re.findall(rf'<script type="application/json" id="{name}">(.*?)</script>', page)
     return json.loads(text)
 
@@ -38,7 +38,7 @@ def test_hostile_texts_are_in_the_page_as_json_only(tmp_path):
     assert "</script><!--" not in page
     assert "\x1b" not in page
     assert page.count("<script") == 2
-    exposures = embedded(page, "contents")["exposures"]
+    exposures = read_embedded(page, "contents")["exposures"]
     assert exposures[0]["path"] == f"/in/{SCRIPT}\\x1b[31m.fits"
     assert exposures[0]["detector"] == f"@CONTENTS@ {SCRIPT}"[:40]
     assert len(exposures[2]["reason"]) <= 500
@@ -53,7 +53,10 @@ def test_a_page_loads_nothing(tmp_path):
 def test_each_product_has_its_image(tmp_path):
     found = {n: [statistics_of(2 * n), statistics_of(2 * n + 1)] for n in range(3)}
     page = make_page(read_report(record_measured(tmp_path, found)))
-    exposures, images = embedded(page, "contents")["exposures"], embedded(page, "pictures-0")
+    exposures, images = (
+        read_embedded(page, "contents")["exposures"],
+        read_embedded(page, "pictures-0"),
+    )
     for number, statistics in found.items():
         for product, each in zip(exposures[number]["products"], statistics, strict=True):
             look = each.quick_look
@@ -65,8 +68,8 @@ def test_images_are_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(report_files, "BLOCK", 2)
     found = {n: [statistics_of(n)] for n in range(5)}
     page = make_page(read_report(record_measured(tmp_path, found)))
-    assert [len(embedded(page, f"pictures-{n}")) for n in range(3)] == [2, 2, 1]
-    assert embedded(page, "contents")["images"]["block"] == 2
+    assert [len(read_embedded(page, f"pictures-{n}")) for n in range(3)] == [2, 2, 1]
+    assert read_embedded(page, "contents")["images"]["block"] == 2
 
 
 def test_json_has_metrics_and_scores(tmp_path):

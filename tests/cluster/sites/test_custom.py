@@ -19,8 +19,8 @@ HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs":
 NONE = {**HERE, "protocol": "tcp", "n_workers": 0, "processes": False}
 
 
-def refused(grain="exposure", **given):
-    """Return why a cluster is not to be had."""
+def refusal(grain="exposure", **given):
+    """Return the message with which a cluster is refused."""
     with pytest.raises(RequestError) as told, open_cluster(ClusterOptions(**given), grain):
         raise AssertionError("it was taken")
     assert "\n" not in str(told.value)
@@ -57,7 +57,7 @@ def test_workers_are_asked_for():
 
 
 def test_none_comes():
-    told = refused(path=LOCAL, arguments=NONE, patience=0.5)
+    told = refusal(path=LOCAL, arguments=NONE, patience=0.5)
     assert told.endswith("no worker arrived within 0.5 s; does it need the option `workers`?")
 
 
@@ -72,12 +72,12 @@ def test_none_comes():
         ("collections.Counter", "is not a dask cluster class"),
     ],
 )
-def test_what_is_no_cluster_is_said(path, message):
-    assert message in refused(path=path)
+def test_other_things_than_clusters_are_refused(path, message):
+    assert message in refusal(path=path)
 
 
 def test_arguments_that_cannot_be_are_said():
-    told = refused(path=LOCAL, arguments={**NONE, "n_workers": 1, "colour": "red"})
+    told = refusal(path=LOCAL, arguments={**NONE, "n_workers": 1, "colour": "red"})
     assert "distributed.LocalCluster: cannot be created: " in told
     assert "colour" in told
 
@@ -88,7 +88,7 @@ def test_unencrypted_on_other_addresses_is_refused():
     if not others:
         pytest.skip("this machine has no other address than its own loopback")
     arguments = {**NONE, "host": others[0]}
-    assert "anybody who reaches it can run" in refused(path=LOCAL, arguments=arguments)
+    assert "anybody who reaches it can run" in refusal(path=LOCAL, arguments=arguments)
     options = ClusterOptions(LOCAL, arguments, workers=1, insecure=True)
     with open_cluster(options, "exposure") as site:
         assert site.client.submit(double, 4).result() == 8
@@ -128,7 +128,7 @@ def test_a_cluster_that_cannot_be_used_is_closed(monkeypatch, cls, options, mess
     module = ModuleType("their_clusters")
     module.Cluster = cls
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert refused(path="their_clusters.Cluster", **options) == (
+    assert refusal(path="their_clusters.Cluster", **options) == (
         f"cluster their_clusters.Cluster: {message}"
     )
     assert cls.is_closed

@@ -1,4 +1,4 @@
-"""dask's dashboard is imported when somebody looks at it, and then answers as always."""
+"""dask's dashboard, which is imported at the first request and then answers as always."""
 
 import json
 import subprocess

@@ -35,7 +35,7 @@ def _importable(monkeypatch):
     make_importable(monkeypatch)
 
 
-def limited(seconds: float, begun: float = 0.0) -> dict:
+def time_limit(seconds: float, begun: float = 0.0) -> dict:
     """Return the environment of a worker that began some seconds ago, and has some more."""
     return {BEGAN: str(now() - begun), ENDS: str(now() + seconds)}
 
@@ -52,15 +52,15 @@ def workers(**limits):
         SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.run(longest_known)  # so that workers have imported what they need
+        client.run(longest_known)  # so that workers have imported their modules
         for name, limit in limits.items():
             address = cluster.workers[name].worker_address
-            client.run(extend_environment, limited(*limit) if limit else {}, workers=[address])
+            client.run(extend_environment, time_limit(*limit) if limit else {}, workers=[address])
         client.register_plugin(Draining())
         yield client
 
 
-def noted(folder, what):
+def read_notes(folder, what):
     """Return the numbers of tasks that began, or ended, in order."""
     return [int(line.split()[0]) for line in (folder / what).read_text().splitlines()]
 
@@ -73,18 +73,18 @@ def test_nothing_is_begun_that_cannot_end(tmp_path):
     with workers(short=(8,)) as client:
         futures = [client.submit(run_slowly, n, 1.0, str(tmp_path), pure=False) for n in range(30)]
         eventually(lambda: not client.nthreads())
-        began = noted(tmp_path, "begun")
+        began = read_notes(tmp_path, "begun")
         assert began[:2] == [0, 1]
         assert len(began) < len(futures)
-        assert noted(tmp_path, "ended") == began  # none was interrupted, none begun twice
+        assert read_notes(tmp_path, "ended") == began  # none was interrupted, none begun twice
 
 
-def test_others_do_what_is_left(tmp_path):
+def test_other_workers_do_the_remaining_tasks(tmp_path):
     with workers(short=(7,), long=()) as client:
         announce_duration(client, 2.5)
         futures = [client.submit(run_slowly, n, 0.5, str(tmp_path), pure=False) for n in range(24)]
         assert sorted(client.gather(futures)) == list(range(24))
-        assert sorted(noted(tmp_path, "begun")) == list(range(24))
+        assert sorted(read_notes(tmp_path, "begun")) == list(range(24))
         eventually(lambda: names(client) == {"long"})
 
 
@@ -100,7 +100,7 @@ def test_the_longest_is_known_from_others_and_half_of_the_time_is_kept():
         assert [f["threads"] for f in client.run(worker_facts).values()] == [1, 1]
 
 
-def test_what_takes_too_long_goes_to_another_in_the_end(tmp_path):
+def test_a_task_that_takes_too_long_goes_to_another_worker(tmp_path):
     with workers(short=(4,)) as client:
         future = client.submit(run_slowly, 1, 600.0, str(tmp_path), pure=False)
         eventually((tmp_path / "begun").exists)

@@ -87,7 +87,7 @@ def test_the_server_holds_no_file_of_the_driver(forked):
     assert str(forked["held"]) not in forked["open"]
 
 
-def test_what_the_driver_left_open_writes_nowhere(tmp_path):
+def test_open_files_of_the_driver_write_nowhere(tmp_path):
     product = tmp_path / "product"
     code = (
         "import os, sys\n"

@@ -136,7 +136,7 @@ def test_an_exposure_that_kills_its_workers_is_reported_in_one_line(simulated, t
     eventually(lambda: len(site.client.nthreads()) == WORKERS)  # for the tests that follow
 
 
-def test_workers_have_what_keeps_them_apart(local):
+def test_workers_have_the_settings_that_isolate_them(local):
     for environment in local.client.run(lambda: dict(os.environ)).values():
         assert {n: environment.get(n) for n in WORKER_ENVIRONMENT} == WORKER_ENVIRONMENT
     assert set(local.client.nthreads().values()) == {1}
@@ -253,7 +253,7 @@ def test_small_batches_need_no_cluster():
         ),
     ],
 )
-def test_what_is_left_open_is_decided(wish, exposures, wanted):
+def test_open_options_have_defaults(wish, exposures, wanted):
     assert placement.choose_place(wish, exposures, 10**12) == wanted
 
 

@@ -47,11 +47,11 @@ calbatch:
 """
 
 
-def configured(**sites):
+def configure_sites(**sites):
     return dask.config.set({"calbatch.sites": sites})
 
 
-def shown(sites):
+def print_sites(sites):
     console = Console(file=io.StringIO(), width=200)
     console.print(site_table(sites))
     return console.file.getvalue()
@@ -77,9 +77,9 @@ def test_dask_reads_them_from_its_files(tmp_path):
 
 
 def test_local_is_always_there():
-    with configured():
+    with configure_sites():
         assert list(sites_by_name()) == ["local"]
-    with configured(local={"kind": "local", "workers": 1}):
+    with configure_sites(local={"kind": "local", "workers": 1}):
         assert find_site("local").options.workers == 1
 
 
@@ -102,15 +102,15 @@ def test_local_is_always_there():
         ({"kind": "address"}, "site it: a site of kind address needs 'address'"),
     ],
 )
-def test_what_cannot_be_is_said(said, message):
-    with configured(it=said), pytest.raises(RequestError, match=message):
+def test_impossible_options_are_refused(said, message):
+    with configure_sites(it=said), pytest.raises(RequestError, match=message):
         sites_by_name()
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "1", "a\n"])
 def test_names_are_plain(name):
     with (
-        configured(**{name: {"kind": "local"}}),
+        configure_sites(**{name: {"kind": "local"}}),
         pytest.raises(RequestError, match="a name must start with a letter"),
     ):
         sites_by_name()
@@ -118,14 +118,14 @@ def test_names_are_plain(name):
 
 def test_a_name_that_is_not_there():
     with (
-        configured(bigger={"kind": "local"}),
+        configure_sites(bigger={"kind": "local"}),
         pytest.raises(RequestError, match=r"site 'bigge': unknown \(did you mean 'bigger'\?\)"),
     ):
         find_site("bigge")
 
 
 def test_options_are_overridden_as_text():
-    with configured(it={"kind": "slurm", "jobs": 3, "partition": "long"}):
+    with configure_sites(it={"kind": "slurm", "jobs": 3, "partition": "long"}):
         site = find_site("it")
     pairs = {
         "jobs": "7",
@@ -150,7 +150,7 @@ def test_options_are_overridden_as_text():
 
 
 def test_mappings_are_overridden_as_text():
-    with configured(it={"kind": "cluster", "path": "a.B"}):
+    with configure_sites(it={"kind": "cluster", "path": "a.B"}):
         changed = override_options(find_site("it"), {"arguments": "{n_workers: 2, name: x}"})
     assert changed.options.arguments == {"n_workers": 2, "name": "x"}
 
@@ -166,37 +166,37 @@ def test_mappings_are_overridden_as_text():
         ({"kind": "local"}, "site it: its kind is slurm, and cannot be changed"),
     ],
 )
-def test_overriding_what_cannot_be(pairs, message):
-    with configured(it={"kind": "slurm"}), pytest.raises(RequestError, match=message):
+def test_impossible_overrides_are_refused(pairs, message):
+    with configure_sites(it={"kind": "slurm"}), pytest.raises(RequestError, match=message):
         override_options(find_site("it"), pairs)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{a: ", "a"])
 def test_overriding_with_no_mapping(text):
     with (
-        configured(it={"kind": "cluster", "path": "a.B"}),
+        configure_sites(it={"kind": "cluster", "path": "a.B"}),
         pytest.raises(RequestError, match="arguments: must be a mapping, as in YAML"),
     ):
         override_options(find_site("it"), {"arguments": text})
 
 
 @given(st.integers(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text("-=ab '\"\\")))
-def test_what_is_shown_can_be_said_again(jobs, margin, encrypted, directives):
+def test_shown_options_can_be_given_again(jobs, margin, encrypted, directives):
     said = {"kind": "slurm", "jobs": jobs, "margin": margin, "encrypted": encrypted}
-    with configured(it={**said, "directives": directives}):
+    with configure_sites(it={**said, "directives": directives}):
         site = find_site("it")
     pairs = {n: option_text(n, getattr(site.options, n)) for n in ("jobs", "margin", "encrypted")}
     pairs["directives"] = option_text("directives", site.options.directives)
-    with configured(it={"kind": "slurm"}):
+    with configure_sites(it={"kind": "slurm"}):
         assert override_options(find_site("it"), pairs).options == site.options
 
 
 def test_the_table_tells_all_options_but_no_secrets():
-    with configured(
+    with configure_sites(
         big={"kind": "slurm", "jobs": 20, "partition": "[red]x"},
         gate={"kind": "cluster", "path": "a.B", "arguments": {"user": "me", "password": "hid den"}},
     ):
-        text = shown(sites_by_name().values())
+        text = print_sites(sites_by_name().values())
     for kind in ("local", "slurm", "cluster"):
         for option in fields(KINDS[kind].options):
             assert option.name in text
@@ -221,12 +221,12 @@ def test_a_site_is_opened(kind, monkeypatch):
         "local": {"kind": "local", "workers": 1},
         "cluster": {"kind": "cluster", "path": "distributed.LocalCluster", "arguments": own},
     }
-    with configured(it=said[kind]):
+    with configure_sites(it=said[kind]):
         site = find_site("it")
     with open_site(site, "exposure") as running:
         assert running.client.submit(double, 4).result() == 8
         address = running.client.scheduler.address
-        with configured(there={"kind": "address", "address": address}):
+        with configure_sites(there={"kind": "address", "address": address}):
             other = find_site("there")
         with open_site(other, "exposure") as second:
             assert second.client.submit(double, 5).result() == 10

@@ -39,7 +39,7 @@ def preloaded():
         "calbatch.models.fits.readers",
     ],
 )
-def test_what_a_worker_needs_is_imported(preloaded, name):
+def test_the_modules_of_workers_are_imported(preloaded, name):
     assert name in preloaded["modules"]
 
 

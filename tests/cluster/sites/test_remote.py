@@ -35,7 +35,7 @@ class Plain(Step):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Return somebody's scheduler, with a worker of two threads."""
+    """Return a running scheduler, with a worker of two threads."""
     with LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=2, **HERE) as running:
         yield running
 
@@ -120,7 +120,7 @@ def test_other_addresses_are_refused(address):
         refuse_insecure(address, insecure=True)
 
 
-def test_nobody_there(simulated, tmp_path, monkeypatch):
+def test_an_address_without_a_scheduler_is_refused(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr("calbatch.cluster.sites.remote.CONNECT", 0.5)
     with pytest.raises(RequestError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         run(

@@ -95,11 +95,11 @@ def test_a_stopped_worker_is_reported_and_its_exposure_tried_again(workers, tmp_
     site, gate = workers
     _, stopped, reports = calibrate_with_a_stopped_worker(site, gate, tmp_path / "out")
     assert sum(str(Condition.STOPPED) in text for text in reports) == 1
-    eventually(lambda: not psutil.pid_exists(stopped) or _ended(stopped))
+    eventually(lambda: not psutil.pid_exists(stopped) or _has_ended(stopped))
     eventually(lambda: len(site.client.nthreads()) == 2)  # another has taken its place
 
 
-def _ended(pid):
+def _has_ended(pid):
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -182,11 +182,11 @@ def test_a_stopped_worker_on_another_host_without_a_nanny_counts_as_dead(
 
 
 def _until_it_rests(pid):
-    """Wait until a worker has ended what it was at: it ends itself, or uses no CPU any more."""
+    """Wait until a worker has finished its task: it exits, or uses no CPU any more."""
     used = []
 
     def rests():
-        if _ended(pid):
+        if _has_ended(pid):
             return True
         try:
             used.append(sum(psutil.Process(pid).cpu_times()[:2]))
@@ -293,7 +293,7 @@ def test_a_job_that_is_suspended_with_its_nanny_counts_as_dead(apart, tmp_path):
 # -- the rules ---------------------------------------------------------------------------------
 
 
-def test_the_condition_of_a_process_is_what_it_is(tmp_path):
+def test_the_condition_of_a_process_is_recognized(tmp_path):
     with (tmp_path / "log").open("wb") as log:
         process = start_process("sleep", "60", log=log)
     try:

@@ -24,7 +24,7 @@ def test_a_site_has_each_method_of_the_interface(site, name):
     ]
 
 
-def test_the_interface_is_what_drivers_use():
+def test_the_interface_has_the_methods_that_drivers_use():
     assert set(METHODS) == {
         "room", "submit", "collect", "running_numbers", "find_silent", "discard_worker", "withdraw",
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """The protocol of the server: answers and faults."""
 
 import pytest
-from support.crds_server import CONTEXT, CrdsServer, encoded, make_cache
+from support.crds_server import CONTEXT, CrdsServer, encode_answer, make_cache
 
 from calbatch.crds_client.answers import FileInfo, decode_packed
 from calbatch.crds_client.errors import ServerError, UnsafeName
@@ -109,9 +109,9 @@ def test_a_server_without_details_and_catalogue_knows_no_files(serving, server, 
 
 
 def test_compressed_answers_are_read():
-    assert decode_packed(encoded({"a": [1]})) == {"a": [1]}
+    assert decode_packed(encode_answer({"a": [1]})) == {"a": [1]}
     assert decode_packed([1]) == [1]
-    for payload in ("", "!", "AAAA", encoded(1)["crds_payload"][:-8]):
+    for payload in ("", "!", "AAAA", encode_answer(1)["crds_payload"][:-8]):
         with pytest.raises(ServerError, match="cannot be decompressed"):
             decode_packed({"crds_encoded": "1.0", "crds_payload": payload})
 

@@ -6,7 +6,7 @@ import fsspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.crds_server import CONTEXT, HEADER, CrdsServer, encoded, make_cache
+from support.crds_server import CONTEXT, HEADER, CrdsServer, encode_answer, make_cache
 from support.foreign_answers import BY_NAME, CONFIG, NAME, NAMES, VALUES, is_valid
 from support.s3 import moto_server, use_endpoint
 
@@ -88,7 +88,7 @@ def test_a_cache_without_a_description_is_searched(on_disk, source):
         (lambda cache: cache.context_by_date("2024-01-31"), "in use on 2024-01-31"),
     ],
 )
-def test_a_cache_does_not_know_what_only_a_server_knows(on_disk, ask, message):
+def test_a_cache_refuses_questions_that_only_a_server_can_answer(on_disk, ask, message):
     with pytest.raises(ServerError, match=message):
         ask(on_disk)
 
@@ -152,7 +152,7 @@ def test_a_bucket(bucket, root, source):
 DESCRIBED = {NAME: {"size": "5"}}
 
 
-PACKED = encoded(DESCRIBED)
+PACKED = encode_answer(DESCRIBED)
 
 
 CONFIGS = st.binary(max_size=60) | VALUES.map(lambda value: repr(value).encode())

@@ -5,11 +5,22 @@ import pytest
 from astropy.io import fits
 
 from calbatch.models import datamodels
-from calbatch.models.classes.reference_types import REFERENCES, choose_reference_class
+from calbatch.models.classes.reference_types import (
+    REFERENCES,
+    choose_reference_class,
+    choose_tree_class,
+    text_at,
+)
 from calbatch.models.errors import FileError
 from calbatch.models.fits.layout import read_layout
+from calbatch.models.schema.spec import load_schema
+from calbatch.models.trees.tree_model import TreeModel
 
-SEVERAL = [(kind, cls) for kind, known in REFERENCES.items() if len(known) > 1 for cls in known]
+CLASSES = [(kind, cls) for kind, known in REFERENCES.items() for cls in known]
+TREES = [(kind, cls) for kind, cls in CLASSES if issubclass(cls, TreeModel)]
+SEVERAL = [
+    (kind, cls) for kind, cls in CLASSES if len(REFERENCES[kind]) > 1 and (kind, cls) not in TREES
+]
 INDISTINCT = {datamodels.MirWfssPhotomModel: datamodels.MirLrsPhotomModel}
 """Classes with the same tables as another one."""
 
@@ -60,7 +71,7 @@ def test_instrument_and_contents_choose_the_class_of_a_file_without_its_name(
     assert type(datamodels.open(path)) is INDISTINCT.get(cls, cls)
 
 
-def test_a_file_that_fits_no_class_is_refused_for_what_it_lacks(write):
+def test_a_file_that_fits_no_class_is_refused_with_its_missing_parts(write):
     with pytest.raises(FileError, match=r"SCI must have 3 dimensions, found \(4, 5\)"):
         datamodels.open(write("dark", 2))
 
@@ -84,6 +95,27 @@ def test_a_class_of_one_instrument_is_not_that_of_anothers_files(write):
 
 def test_a_type_with_one_class_needs_no_layout():
     assert choose_reference_class("gain", None) is datamodels.GainModel
+
+
+@pytest.mark.parametrize(("reference_type", "cls"), TREES)
+def test_format_instrument_and_parts_choose_the_class_of_a_tree(reference_type, cls):
+    schema = load_schema(cls.schema_url)
+    tree = {"meta": {"instrument": {"name": cls.instrument}}, **dict.fromkeys(schema.parts, 1)}
+    assert choose_tree_class(reference_type, schema.stored_as, tree) is cls
+    named = {"meta": {**tree["meta"], "model_type": cls.__name__}}
+    assert choose_tree_class(reference_type, schema.stored_as, named) is cls
+    assert choose_tree_class(reference_type, "other", tree) is None
+
+
+def test_a_tree_of_a_type_in_fits_has_no_class():
+    assert choose_tree_class("gain", "asdf", {}) is None
+    assert choose_tree_class("unknown", "asdf", {}) is None
+
+
+def test_text_of_a_tree_is_found_or_empty():
+    assert text_at({"meta": {"reftype": "ote"}}, "meta.reftype") == "ote"
+    assert text_at({"meta": {"reftype": 5}}, "meta.reftype") == ""
+    assert text_at({}, "meta.reftype") == ""
 
 
 def test_other_types_have_no_class(write):

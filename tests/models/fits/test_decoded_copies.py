@@ -18,7 +18,7 @@ from calbatch.models.fits.readers import RowReader
 DATA = np.arange(60, dtype=np.float32).reshape(4, 15) - 7
 
 
-def scaled():
+def scaled_hdu():
     hdu = fits.ImageHDU(DATA.copy(), name="SCI")
     hdu.scale("int16", bzero=3.0, bscale=0.5)
     return hdu
@@ -29,7 +29,7 @@ HDUS = {
     "unsigned": lambda: fits.ImageHDU(np.arange(5, dtype=np.uint16), name="SCI"),
     "signed byte": lambda: fits.ImageHDU(np.arange(-5, 5, dtype=np.int8), name="SCI"),
     "table": lambda: fits.BinTableHDU(np.ones(3, [("a", "i4"), ("b", "f8", 2)]), name="SCI"),
-    "scaled": scaled,
+    "scaled": scaled_hdu,
     "compressed": lambda: fits.CompImageHDU(DATA.astype(np.int32), name="SCI"),
 }
 PLAIN = {"float", "unsigned", "signed byte", "table"}

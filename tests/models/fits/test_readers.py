@@ -149,14 +149,14 @@ def test_functions_apply_in_the_order_given(tmp_path):
         assert same(flags.whole(), array == 3)
 
 
-def filled_with_ones(array):
+def fill_with_ones(array):
     array[:] = 1
     return array
 
 
 def test_a_function_may_modify_its_argument():
     array = np.zeros((2, 2))
-    assert ArrayReader(array).then(filled_with_ones).whole().all()
+    assert ArrayReader(array).then(fill_with_ones).whole().all()
     assert not array.any()
 
 

@@ -153,7 +153,7 @@ def test_invalid_files_are_refused(tmp_path, parts, message):
         FitsWriter(tmp_path / "a.fits", parts)
 
 
-def test_arrays_are_not_changed_whatever_their_strides(tmp_path):
+def test_arrays_are_not_changed_for_any_strides(tmp_path):
     writer, data, dq = two_fields(tmp_path / "a.fits")
     writer.prepare()
     wide = np.zeros((2, 9, 8), "f4")

@@ -139,10 +139,10 @@ def test_a_full_disk_leaves_nothing(tiny_disk):
 
 
 def test_a_file_system_that_cannot_reserve_space(tmp_path, monkeypatch):
-    def unsupported(*_):
+    def fail_as_unsupported(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    monkeypatch.setattr(os, "posix_fallocate", fail_as_unsupported)
     writer, data, dq = two_fields(tmp_path / "a.fits")
     finish_file(writer, data, dq)
     np.testing.assert_array_equal(RowReader(read_layout(writer.path).find("DQ")).whole(), dq)

@@ -140,7 +140,7 @@ class TestColumns:
         schema = load_schema(write("whole.yaml", text))
         kinds = [("filter", "S12"), ("order", "i2"), ("pupil", "S9"), ("flux", "f4")]
         assert schema.fields["table"].dtype == kinds
-        assert [source.name for source, _ in schema.files] == ["whole.yaml", "part.yaml"]
+        assert [source.name for source in schema.files] == ["whole.yaml", "part.yaml"]
 
     @pytest.mark.parametrize(
         ("target", "fault"),

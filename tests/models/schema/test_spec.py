@@ -34,7 +34,8 @@ CLASSES = {
     name: getattr(datamodels, name).schema_url
     for name in datamodels.__all__
     if name[0].isupper() and name not in OTHERS
-}
+    and load_schema(getattr(datamodels, name).schema_url).stored_as != "json"
+}  # fmt: skip
 ITEMS = "{type: array, items: {properties: {a: {fits_hdu: A, datatype: float32}}}}"
 # HDUs that are copied unread: tables of moving targets and of NIRSpec's target acquisition.
 UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "CHEBY", "MSA_TARG_ACQ"}
@@ -169,7 +170,7 @@ class TestOwnSchemas:
     def test_every_file_loads(self, files):
         for file in files:
             schema = load_schema(file)
-            assert schema.keywords or schema.fields or schema.lists, file
+            assert schema.keywords or schema.fields or schema.lists or schema.parts, file
 
     @pytest.mark.parametrize("one_in", [8, pytest.param(1, marks=pytest.mark.slow)])
     def test_every_file_is_json_schema_once_shorthand_is_expanded(self, files, one_in):

@@ -156,7 +156,7 @@ def test_tables_and_checksums(proxy, original):
     assert layout.digest == read_layout(original).digest
 
 
-def stored_at(files):
+def storage_time(files):
     """Return the second in which the ramp was stored, by the server's clock."""
     return int(files.info("bucket/raw/a.fits")["LastModified"].timestamp())
 
@@ -164,7 +164,7 @@ def stored_at(files):
 def test_stamps_distinguish_versions(proxy, files, tmp_path, original):
     first = read_stamp(URL)
     assert (first.path, first.size) == (URL, original.stat().st_size)
-    assert first.mtime_ns // 10**9 == stored_at(files)
+    assert first.mtime_ns // 10**9 == storage_time(files)
     assert read_stamp(URL) == first
     ramp_file(tmp_path / "a.fits", RAMP + 1)
     files.put_file(str(tmp_path / "a.fits"), "bucket/raw/a.fits")
@@ -177,7 +177,7 @@ def test_stamps_distinguish_versions(proxy, files, tmp_path, original):
 def test_a_web_server_is_read_by_ranges(proxy, files):
     files.chmod("bucket/raw/a.fits", "public-read")
     layout = read_layout(f"{os.environ['AWS_ENDPOINT_URL']}/bucket/raw/a.fits")
-    assert layout.mtime_ns // 10**9 == stored_at(files)
+    assert layout.mtime_ns // 10**9 == storage_time(files)
     source = RowReader(layout.hdus[1])
     proxy.requests.clear()
     assert np.array_equal(tile(source), WANTED)

@@ -145,7 +145,7 @@ def test_data_altered_in_transit_are_rejected(proxy, files, scratch):
 
 def test_an_object_of_another_program_is_rejected_and_kept(proxy, files, scratch):
     proxy.before_head = lambda: files.pipe_file("bucket/out/a.fits", b"theirs")
-    with pytest.raises(StorageError, match=r"a\.fits: is not what was uploaded"):
+    with pytest.raises(StorageError, match=r"a\.fits: differs from the uploaded file"):
         write_product()
     assert files.cat_file("bucket/out/a.fits") == b"theirs"
 
@@ -236,7 +236,7 @@ def test_content_is_compared_by_the_stores_checksum(memory, monkeypatch, tmp_pat
     if same:
         assert upload(tmp_path / "a.fits", url).version == versions[field]
     else:
-        with pytest.raises(StorageError, match="is not what was uploaded"):
+        with pytest.raises(StorageError, match="differs from the uploaded file"):
             upload(tmp_path / "a.fits", url)
 
 

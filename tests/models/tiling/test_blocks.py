@@ -33,7 +33,7 @@ def three():
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
 def test_tiles_are_computed_in_order(three, scheduler):
     assert three.compute(scheduler=scheduler).tolist() == [1, 10, 100]
-    assert dask.compute(three.first(), three.first())[0].tolist() == [1]
+    assert dask.compute(three.first(1), three.first(1))[0].tolist() == [1]
 
 
 def test_functions_take_delayed_values(three):
@@ -61,7 +61,7 @@ def test_unused_tiles_are_not_computed(three):
         raise AssertionError
 
     failing = call_each(new_name("fail"), [(box, 1), (fail, 2)], [])
-    assert map_blocks(add, failing, {}, "a").first().compute(scheduler="sync").tolist() == [1]
+    assert map_blocks(add, failing, {}, "a").first(1).compute(scheduler="sync").tolist() == [1]
 
 
 def test_tiles_become_a_dask_array_and_return(three):

@@ -25,7 +25,7 @@ PATCHES = [
 ]
 
 
-def assembled(source, patches, shape, fill):
+def assemble(source, patches, shape, fill):
     """Assign the patches one after another."""
     result = np.full(shape, fill, source.dtype)
     for p in patches:
@@ -45,7 +45,7 @@ def bounds(size):
 def test_any_window_is_that_of_the_assembled_frame(rows, cols):
     shape = (4, 3, 7, 6)
     reader = PatchedRows(ArrayReader(SOURCE), PATCHES, shape, -1)
-    whole = assembled(SOURCE, PATCHES, shape, -1)
+    whole = assemble(SOURCE, PATCHES, shape, -1)
     assert np.array_equal(reader.read(rows, cols), whole[..., slice(*rows), slice(*cols)])
 
 

@@ -77,7 +77,7 @@ def evaluate(tip, core):
     return apply_operations(operations, tip.source.pixels.tile(core, halo), {})
 
 
-def expected(names):
+def run_kernels(names):
     data = PIXELS
     for name in names:
         kernel, arguments, _ = KERNELS[name]
@@ -92,7 +92,7 @@ rows = st.tuples(st.integers(0, 12), st.integers(1, 13)).filter(lambda pair: pai
 @given(st.lists(st.sampled_from(sorted(KERNELS)), max_size=5), rows)
 def test_a_plan_gives_the_frames_pixels_on_any_rows(names, rows):
     tile = evaluate(chain(names), Region(rows, (0, 6)))
-    np.testing.assert_array_equal(tile.core_rows("data"), expected(names)[:, slice(*rows)])
+    np.testing.assert_array_equal(tile.core_rows("data"), run_kernels(names)[:, slice(*rows)])
 
 
 @given(st.lists(st.sampled_from(sorted(KERNELS)), max_size=5))

@@ -66,13 +66,13 @@ def _patch(module):
 
 def _killing(point, function):
     @wraps(function)
-    def called(*arguments, **named):
+    def call(*arguments, **named):
         _pass(point, "before")
         result = function(*arguments, **named)
         _pass(point, "after")
         return result
 
-    return called
+    return call
 
 
 def _pass(point, when):

@@ -13,7 +13,7 @@ from calbatch.calibrate.steps.clean_flicker_noise.cleaning import (
     spread_background,
     subtract_noise,
 )
-from calbatch.calibrate.steps.clean_flicker_noise.draft import NoisyRows, subtract_groups
+from calbatch.calibrate.steps.clean_flicker_noise.draft import RampRows
 from calbatch.calibrate.steps.clean_flicker_noise.scene import SceneRules
 from calbatch.models.tiling.plan import Region
 
@@ -31,9 +31,7 @@ def ramp(frame=FRAME, groups=4):
 def rows_of(data, mask, top=0, bottom=None):
     part = data[..., top:bottom, :]
     flags = np.zeros(part.shape, "u1")
-    return NoisyRows(
-        differences=subtract_groups(part, flags), rates={}, mask=mask[..., top:bottom, :]
-    )
+    return RampRows(data=part, groupdq=flags, rates={}, mask=mask[..., top:bottom, :])
 
 
 def rules(**changes):
@@ -81,12 +79,15 @@ class TestNoise:
         data = ramp()
         rates = data[:, -1] - data[:, 0]
         rates[1, 2:5, 3:9] += 1e4
-        rows = rows_of(data, np.ones(FRAME, bool))
-        rows = NoisyRows(differences=rows.differences, rates={"rateints.data": rates})
+        flags = np.zeros(data.shape, "u1")
+        rows = RampRows(data=data, groupdq=flags, rates={"rateints.data": rates})
         mask = find_noise([rows], rules=rules(single_mask=False)).mask
         assert mask.shape == (2, *FRAME)
         assert not mask[1, 2:5, 3:9].any()
         assert mask[0, 2:5, 3:9].any()
+
+    def test_a_single_group_has_no_noise(self):
+        assert find(ramp(groups=1)).noise == [[], []]
 
 
 class TestSubtraction:

@@ -1,13 +1,13 @@
-"""Contributions of tiles to the cleaning: draft rates, differences and noise."""
+"""Contributions of tiles to the cleaning: draft rates, and differences of groups."""
 
 import numpy as np
 
 from calbatch.calibrate.steps.clean_flicker_noise.draft import (
     DraftFit,
+    RampRows,
     cut_to_region,
-    gather_differences,
     gather_noise,
-    subtract_groups,
+    gather_ramp,
 )
 from calbatch.models.dq import DO_NOT_USE, JUMP_DET, NON_SCIENCE
 from calbatch.models.tiling.plan import Region
@@ -29,6 +29,14 @@ def ramp():
     return data, np.zeros(data.shape, "u1"), np.zeros((4, 5), "u4"), np.zeros((4, 5), "f4")
 
 
+def differences(rows):
+    """Return all differences of a contribution."""
+    found = np.empty(rows.shape, "f4")
+    for i, j in np.ndindex(found.shape[:2]):
+        rows.write_frame(i, j, found[i, j])
+    return found
+
+
 def gather(products, flat=None, **more):
     draft = DraftFit(kernel=fit, products=products)
     arguments = {"gain": None, "readnoise": None, "settings": None, "flat": flat}
@@ -38,7 +46,7 @@ def gather(products, flat=None, **more):
 def test_rates_and_differences_are_divided_by_the_flat():
     flat = np.full((4, 5), 2, "f4")
     plain, divided = gather(("rateints.data",)), gather(("rateints.data",), flat)
-    np.testing.assert_array_equal(divided.differences, plain.differences / 2)
+    np.testing.assert_array_equal(differences(divided), differences(plain) / 2)
     rates = (each.rates["rateints.data"] for each in (divided, plain))
     np.testing.assert_array_equal(next(rates), next(rates) / 2)
 
@@ -57,10 +65,10 @@ def test_a_users_mask_replaces_rates():
     data, groupdq, *_ = ramp()
     user = np.arange(20, dtype="f4").reshape(4, 5)
     flat = np.full((4, 5), 2, "f4")
-    rows = gather_differences(data, groupdq, user_mask=user, region=WHOLE, flat=flat)
+    rows = gather_ramp(data, groupdq, user_mask=user, region=WHOLE, flat=flat)
     assert rows.rates == {}
     np.testing.assert_array_equal(rows.mask, user > 0)
-    np.testing.assert_array_equal(rows.differences, subtract_groups(data, groupdq) / 2)
+    np.testing.assert_array_equal(differences(rows), np.diff(data, axis=1) / 2)
 
 
 def test_flags_show_pixels_outside_science_regions():
@@ -82,15 +90,27 @@ def fit_with_flags(*arrays, **options):
     return data, err, flags, *rest[1:]
 
 
-def test_a_single_group_has_no_differences():
-    data, groupdq, *_ = ramp()
-    assert subtract_groups(data[:, :1], groupdq[:, :1]).shape == (2, 0, 4, 5)
-
-
 def test_flagged_differences_are_nan():
     data, groupdq, *_ = ramp()
     groupdq[1, 2, 3, 4] = JUMP_DET
-    assert np.argwhere(np.isnan(subtract_groups(data, groupdq))).tolist() == [[1, 1, 3, 4]]
+    rows = RampRows(data=data, groupdq=groupdq, rates={})
+    assert np.argwhere(np.isnan(differences(rows))).tolist() == [[1, 1, 3, 4]]
+
+
+def test_differences_of_strided_and_read_only_arrays():
+    data, groupdq, *_ = ramp()
+    wanted = np.diff(data, axis=1)[..., 1:3, 1:4]
+    part = data[..., 1:3, 1:4]
+    part.flags.writeable = False
+    rows = RampRows(data=part, groupdq=groupdq[..., 1:3, 1:4], rates={})
+    np.testing.assert_array_equal(differences(rows), wanted)
+
+
+def test_the_arrays_of_the_ramp_are_handed_over_as_they_are():
+    data, groupdq, *_ = ramp()
+    rows = gather_ramp(data, groupdq, user_mask=np.ones((4, 5)), region=WHOLE)
+    assert rows.data is data
+    assert rows.groupdq is groupdq
 
 
 def test_regions_are_cut_from_the_last_axes():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from calbatch.calibrate.steps.clean_flicker_noise import lines
 from calbatch.calibrate.steps.clean_flicker_noise.background import Background
 from calbatch.calibrate.steps.clean_flicker_noise.lines import find_background, measure_lines
 
@@ -20,7 +21,7 @@ def draw(shape, seed=0):
 
 
 def clean(frame, mask, axis, channels=1, **options):
-    pixels = find_background(frame, mask, Background(**options))
+    pixels = find_background(frame.copy(), mask, Background(**options))
     stripes = measure_lines(pixels, axis, channels)
     return frame - np.repeat(stripes, frame.shape[axis] // channels, axis=axis)
 
@@ -60,6 +61,13 @@ class TestAgreementWithJwst:
 
 
 class TestRules:
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_medians_do_not_depend_on_how_many_lines_are_sorted_together(self, monkeypatch, axis):
+        pixels = find_background(*draw((40, 48)), Background())
+        wanted = measure_lines(pixels, axis, 4)
+        monkeypatch.setattr(lines, "LINES_AT_ONCE", 7)
+        np.testing.assert_array_equal(measure_lines(pixels, axis, 4), wanted)
+
     def test_a_frame_without_background_has_no_noise(self):
         frame, mask = draw((6, 8))
         assert find_background(frame, mask & False, Background()) is None

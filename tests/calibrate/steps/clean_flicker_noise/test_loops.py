@@ -19,12 +19,12 @@ def test_values_under_a_mask_are_collected_without_nan():
 
 
 def test_differences_are_unusable_where_the_later_group_is():
-    data = np.cumsum(np.ones((1, 3, 4), "f4"), axis=1)
-    flags = np.zeros(data.shape, "u1")
-    flags[0, 1, :3] = DO_NOT_USE, JUMP_DET, SATURATED
-    found = np.empty((1, 2, 4), "f4")
-    loops.subtract_usable_groups(data, flags, found)
-    np.testing.assert_array_equal(found, [[[np.nan, np.nan, 1, 1], [1, 1, 1, 1]]])
+    before = np.arange(8, dtype="f4").reshape(2, 4)
+    flags = np.zeros(before.shape, "u1")
+    flags[0, :3] = DO_NOT_USE, JUMP_DET, SATURATED
+    found = np.empty_like(before)
+    loops.subtract_usable(before + 3, before, flags, found)
+    np.testing.assert_array_equal(found, [[np.nan, np.nan, 3, 3], [3, 3, 3, 3]])
 
 
 @pytest.mark.parametrize("limit", [-1.0, 0.0, 0.5, 2.0, 9.0])

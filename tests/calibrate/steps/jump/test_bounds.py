@@ -96,7 +96,7 @@ def test_bounds_of_a_single_pass_surround_the_median(diffs):
 
 
 @given(ramps)
-def test_bounds_of_the_iteration_are_what_remains_without_jumps(diffs):
+def test_bounds_of_the_iteration_are_those_without_jumps(diffs):
     suspect, low, high = limits(diffs, True)
     for x, pixel in enumerate(diffs.T):
         left = without_jumps(pixel, 4.0)
@@ -158,7 +158,7 @@ def test_calm_pixels_are_no_suspects(pixel, is_suspect, one_by_one):
 # -- sigma clipping ----------------------------------------------------------------------------
 
 
-def drawn(seed, rows, columns):
+def draw_differences(seed, rows, columns):
     return np.random.default_rng(seed).normal(size=(rows, columns)).astype("f4")
 
 
@@ -167,7 +167,7 @@ def drawn(seed, rows, columns):
 @given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from([1.0, 2.5, 4.0]))
 def test_clipping_agrees_with_astropy(seed, rows, threshold):
     rng = np.random.default_rng(seed)
-    diffs = drawn(seed, rows, 12) * np.float32(10)
+    diffs = draw_differences(seed, rows, 12) * np.float32(10)
     diffs[rng.random(diffs.shape) < 0.1] *= 30
     for value in (np.nan, np.inf):
         diffs[rng.random(diffs.shape) < 0.05] = value
@@ -185,7 +185,7 @@ def test_clipping_agrees_with_astropy(seed, rows, threshold):
 
 
 def test_populations_are_clipped_separately():
-    diffs = np.concatenate([drawn(2, 30, 4), 1000 + drawn(3, 30, 4)])
+    diffs = np.concatenate([draw_differences(2, 30, 4), 1000 + draw_differences(3, 30, 4)])
     population = np.repeat([0, 1], 30)
     low, high = np.empty((2, 2, 4))
     set_clipped_bounds(diffs, population, 4.0, np.empty(4, np.int32), low, high)

@@ -41,7 +41,7 @@ def one(*steps, flags=None, gain=1.0, noise=1.0, ints=1):
 
 def where(ramps, used=DEFAULTS):
     """Return the flagged groups in the first integration of a frame of one pixel."""
-    return np.flatnonzero(ramps.found(used)[0][0, :, 0, 0] & JUMP_DET).tolist()
+    return np.flatnonzero(ramps.find_jumps(used)[0][0, :, 0, 0] & JUMP_DET).tolist()
 
 
 class TestAgreementWithStcal:
@@ -83,7 +83,7 @@ class TestAgreementWithStcal:
     def test_a_ramp_without_jumps_has_no_flags(self):
         ramps = calm(1, 12, (24, 40))
         assert_agrees(ramps, rules(threshold=9.0))
-        assert not np.any(ramps.found(rules(threshold=9.0))[0])
+        assert not np.any(ramps.find_jumps(rules(threshold=9.0))[0])
 
 
 class TestMethods:
@@ -165,7 +165,7 @@ class TestMethods:
         ramps.data[2, 1:, 0] += 5000  # the lower half of the first row and below
         used = rules(clip_groups=5, clip_integrations=clip_integrations, threshold=3.0)
         assert_agrees(ramps, used)
-        assert np.all(ramps.found(used)[0][2, 1, 0] & JUMP_DET)
+        assert np.all(ramps.find_jumps(used)[0][2, 1, 0] & JUMP_DET)
 
     def test_a_fully_flagged_group_is_cleared_after_clipping(self):
         ramps = calm(12, 5, (6, 7))
@@ -174,7 +174,7 @@ class TestMethods:
         ramps.groupdq[7, 3, 2, 2:4] = JUMP_DET, JUMP_DET | 64
         used = rules(clip_groups=5, threshold=3.0)
         assert_agrees(ramps, used)
-        flags, _, counts = ramps.found(used)
+        flags, _, counts = ramps.find_jumps(used)
         assert flags[7, 3, 5, 5] == 0
         assert flags[7, 3, 2, 3] == JUMP_DET | 64
         assert counts[:, 0].sum() < flags[0, 0].size
@@ -190,35 +190,35 @@ class TestNeighbours:
 
     @pytest.mark.parametrize(("size", "count"), [(9.5, 1), (10.5, 5), (999, 5), (1001, 1)])
     def test_only_in_a_range_of_sizes(self, size, count):
-        found = self.centre(size).found(DEFAULTS)[0]
+        found = self.centre(size).find_jumps(DEFAULTS)[0]
         assert np.sum(found & JUMP_DET != 0) == count
         assert np.sum(found[0, 4] & JUMP_DET != 0) == count
 
     def test_switched_off(self):
-        assert np.sum(self.centre(50).found(rules(neighbours=False))[0] != 0) == 1
+        assert np.sum(self.centre(50).find_jumps(rules(neighbours=False))[0] != 0) == 1
 
     @pytest.mark.parametrize(("y", "x", "count"), [(0, 0, 3), (4, 6, 3), (0, 3, 4), (2, 6, 4)])
     def test_at_the_frames_edge(self, y, x, count):
         ramps = self.centre(50, y, x)
-        assert np.sum(ramps.found(DEFAULTS)[0] & JUMP_DET != 0) == count
+        assert np.sum(ramps.find_jumps(DEFAULTS)[0] & JUMP_DET != 0) == count
         assert_agrees(ramps, DEFAULTS)
 
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
     def test_not_where_flagged(self, flag):
         ramps = self.centre(50)
         ramps.groupdq[0, 4, 2, 4] = flag
-        assert ramps.found(DEFAULTS)[0][0, 4, 2, 4] == flag
+        assert ramps.find_jumps(DEFAULTS)[0][0, 4, 2, 4] == flag
 
     def test_jumps_of_the_input_have_neighbours(self):
         ramps = self.centre(0)
         ramps.data[0, 4:, 2, 3] = 15
         ramps.groupdq[0, 4, 2, 3] = JUMP_DET
         used = rules(threshold=20.0)
-        assert np.sum(ramps.found(used)[0][0, 4] & JUMP_DET != 0) == 5
+        assert np.sum(ramps.find_jumps(used)[0][0, 4] & JUMP_DET != 0) == 5
         assert_agrees(ramps, used)
 
     def test_counts_exclude_neighbours(self):
-        assert self.centre(50).found(DEFAULTS)[2][:, 0].tolist() == [0, 0, 1, 0, 0]
+        assert self.centre(50).find_jumps(DEFAULTS)[2][:, 0].tolist() == [0, 0, 1, 0, 0]
 
 
 class TestAfterJumps:
@@ -256,7 +256,7 @@ class TestFlags:
         ramps = calm(1, groups, (2, 2))
         ramps.groupdq[0, 1, 0, 0] = JUMP_DET | flag
         ramps.groupdq[0, 0, 1, 1] = JUMP_DET
-        found = ramps.found(rules(threshold=1e9))[0]
+        found = ramps.find_jumps(rules(threshold=1e9))[0]
         assert found[0, 1, 0, 0] == flag
         assert found[0, 0, 1, 1] == JUMP_DET
 
@@ -264,7 +264,7 @@ class TestFlags:
     def test_pixels_without_gain(self, gain, bad):
         ramps = calm(1, 5, (2, 3))
         ramps.gain[1, 2] = gain
-        found = ramps.found(DEFAULTS)[1]
+        found = ramps.find_jumps(DEFAULTS)[1]
         assert found[1, 2] == (NO_GAIN_VALUE | DO_NOT_USE) * bad
         assert not found[0].any()
 
@@ -273,7 +273,7 @@ class TestFlags:
         copy = pickle.loads(pickle.dumps(ramps))
         for name in vars(ramps):
             getattr(ramps, name).flags.writeable = False
-        ramps.found(rules(after=((0.0, 3), (0.0, 0))))
+        ramps.find_jumps(rules(after=((0.0, 3), (0.0, 0))))
         for name in vars(ramps):
             np.testing.assert_array_equal(getattr(ramps, name), getattr(copy, name))
 
@@ -283,7 +283,7 @@ class TestFlags:
     )
     def test_bands_with_halo_equal_the_whole(self, used):
         ramps = stormy(3, 8, (24, 40), seed=5)
-        whole, wholes, counts = ramps.found(used)
+        whole, wholes, counts = ramps.find_jumps(used)
         unusable = jump.unusable_groups(ramps.groupdq)
         settled = {"rules": used, "unusable": unusable, "median_gain": None}
         settled["fully_flagged"] = jump.fully_flagged_groups(

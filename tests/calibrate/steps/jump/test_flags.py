@@ -49,7 +49,7 @@ def find(ramps, used=None, width=64):
     return flags[0, :, 0], int(counts[0])
 
 
-def flagged(flags, column=0):
+def groups_with_jumps(flags, column=0):
     """Return the groups with jumps of a pixel."""
     return np.flatnonzero(flags[:, column] & JUMP_DET).tolist()
 
@@ -62,18 +62,18 @@ class TestJumps:
         sigma = np.sqrt(abs(median) + 2**2)  # read noise of 1 DN is 2 electrons
         expected = 1 + np.flatnonzero(np.abs(electrons - median) / sigma > 4)
         flags, count = find(frame(steps), search(one_by_one=False))
-        assert (flagged(flags), count) == (expected.tolist(), expected.size)
+        assert (groups_with_jumps(flags), count) == (expected.tolist(), expected.size)
 
     def test_jumps_are_found_one_by_one(self):
         flags, count = find(frame([0, 30, 0, 900, 0]))
-        assert (flagged(flags), count) == ([2, 4], 2)
+        assert (groups_with_jumps(flags), count) == ([2, 4], 2)
 
     def test_clipping_flags_outliers_of_all_differences(self):
         # Of n values the farthest is sqrt(n - 1) deviations from the mean: here 2.
         used = search(one_by_one=False, clipping=True)
         used = used._replace(thresholds=np.full(5, 1.5))
         flags, count = find(frame([0, 0, 50, 0, 0]), used)
-        assert (flagged(flags), count) == ([3], 1)
+        assert (groups_with_jumps(flags), count) == ([3], 1)
 
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
     def test_flagged_samples_have_no_differences(self, flag):
@@ -90,7 +90,7 @@ class TestJumps:
     def test_groups_to_clear_get_no_new_jumps(self):
         ramps = frame([0, 30, 0, 900, 0])
         flags, count = find(ramps, search(clear=[4]))
-        assert (flagged(flags), count) == ([2], 1)
+        assert (groups_with_jumps(flags), count) == ([2], 1)
 
     @given(st.integers(0, 2**32 - 1))
     def test_results_do_not_depend_on_the_number_of_columns_at_a_time(self, seed):
@@ -109,7 +109,8 @@ class TestNeighbours:
     )  # a step of 1 DN is one sigma
     def test_only_those_of_jumps_in_a_range(self, step, expected):
         flags, count = find(frame([0, 0, step, 0, 0], columns=3))
-        assert (flagged(flags, 0), flagged(flags, 1), flagged(flags, 2)) == ([3], expected, [])
+        found = [groups_with_jumps(flags, column) for column in range(3)]
+        assert found == [[3], expected, []]
         assert count == 1
 
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
@@ -127,7 +128,7 @@ class TestAfter:
         flags = ramps.groupdq.copy()
         flags[0, jumps, 0, 0] |= np.uint8(JUMP_DET)
         flag_after(ramps, number(), np.array(limits), np.array(reach), flags)
-        return flagged(flags[0, :, 0])
+        return groups_with_jumps(flags[0, :, 0])
 
     @pytest.mark.parametrize(("step", "expected"), [(19, [2]), (20, [2, 3, 4])])
     def test_groups_after_a_jump_of_at_least_the_limit(self, step, expected):

@@ -30,7 +30,7 @@ unusable = st.integers(1, 3).flatmap(
 """Arrays of booleans, (integrations, groups)."""
 
 
-def usable(integrations, groups):
+def no_flags(integrations, groups):
     return np.zeros((integrations, groups), bool)
 
 
@@ -63,10 +63,10 @@ class TestMethod:
         [(2, NOT_SEARCHED), (3, ONE_BY_ONE), (10, ONE_BY_ONE), (11, ALL_AT_ONCE)],
     )
     def test_the_number_of_groups_decides(self, groups, method):
-        assert choose_method(usable(2, groups), DEFAULTS) == method
+        assert choose_method(no_flags(2, groups), DEFAULTS) == method
 
     def test_the_integration_with_the_fewest_groups_decides(self):
-        groups = usable(2, 11)
+        groups = no_flags(2, 11)
         groups[1, 4] = True
         assert choose_method(groups, DEFAULTS) == ONE_BY_ONE
         groups[1, :9] = True
@@ -77,7 +77,7 @@ class TestMethod:
     def test_clipping_needs_many_integrations_or_groups(self, ints, groups, across):
         rules = DEFAULTS._replace(clip_groups=5, clip_integrations=across)
         compared = ints if across else ints * groups
-        clips = choose_method(usable(ints, groups), rules) == CLIPPING
+        clips = choose_method(no_flags(ints, groups), rules) == CLIPPING
         assert clips == (compared >= 5)
 
 
@@ -94,32 +94,32 @@ class TestSearch:
                 count += 1
 
     def test_thresholds_depend_on_the_number_of_differences(self):
-        search = make_search(ONE_BY_ONE, usable(1, 5), None, DEFAULTS)
+        search = make_search(ONE_BY_ONE, no_flags(1, 5), None, DEFAULTS)
         assert (search.one_by_one, search.clipping) == (True, False)
         assert search.thresholds[2:].tolist() == [6, 5, 4]
         assert np.isinf(search.thresholds[:2]).all()
 
     def test_a_single_pass_has_one_threshold(self):
-        search = make_search(ALL_AT_ONCE, usable(1, 11), None, DEFAULTS)
+        search = make_search(ALL_AT_ONCE, no_flags(1, 11), None, DEFAULTS)
         assert (search.one_by_one, search.clipping) == (False, False)
         assert search.thresholds.tolist() == [4] * 5
 
     def test_clipping_across_integrations_compares_the_same_groups(self):
-        search = make_search(CLIPPING, usable(2, 4), None, DEFAULTS)
+        search = make_search(CLIPPING, no_flags(2, 4), None, DEFAULTS)
         assert search.clipping
         assert search.population.tolist() == [0, 1, 2, 0, 1, 2]
 
     def test_clipping_of_groups_compares_all_of_them(self):
         rules = DEFAULTS._replace(clip_integrations=False)
-        assert make_search(CLIPPING, usable(2, 4), None, rules).population.tolist() == [0] * 6
+        assert make_search(CLIPPING, no_flags(2, 4), None, rules).population.tolist() == [0] * 6
 
     @pytest.mark.parametrize(("neighbours", "smallest"), [(True, 10), (False, np.inf)])
     def test_neighbours_can_be_left_alone(self, neighbours, smallest):
         rules = DEFAULTS._replace(neighbours=neighbours)
-        assert make_search(ONE_BY_ONE, usable(1, 5), None, rules).min_neighbours == smallest
+        assert make_search(ONE_BY_ONE, no_flags(1, 5), None, rules).min_neighbours == smallest
 
     def test_no_group_is_cleared_by_default(self):
         cleared = np.array([[False, True, False]])
-        assert not make_search(ONE_BY_ONE, usable(1, 3), None, DEFAULTS).clear.any()
-        search = make_search(ONE_BY_ONE, usable(1, 3), cleared, DEFAULTS)
+        assert not make_search(ONE_BY_ONE, no_flags(1, 3), None, DEFAULTS).clear.any()
+        search = make_search(ONE_BY_ONE, no_flags(1, 3), cleared, DEFAULTS)
         assert search.clear.tolist() == cleared.tolist()

@@ -22,7 +22,7 @@ RULES = ShowerRules(min_area=90, factor=1.1, max_axis=400, later_groups=2, colum
 
 
 def observe(ramps):
-    return ramps.observed(group_time=2.8, nframes=1, groupgap=0)
+    return ramps.as_exposure(group_time=2.8, nframes=1, groupgap=0)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stcal computes with NaN and infinities

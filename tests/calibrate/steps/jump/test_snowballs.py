@@ -51,7 +51,7 @@ class TestAgreementWithJwst:
         from jwst.jump import JumpStep as JwstStep
 
         drawn = (calm if seed % 2 else stormy)(2, 7, SHAPE, seed)
-        observed = add_snowballs(drawn, seed).observed()
+        observed = add_snowballs(drawn, seed).as_exposure()
         if seed == 2:
             observed.groupdq[1, 4] |= np.uint8(DO_NOT_USE)  # cores make this group usable
         options = {**drawn.references(tmp_path), "expand_large_events": True, **parameters}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from calbatch.calibrate.steps.jump.sort import find_medians, median_of_sorted, sort_columns
 
 
-def drawn(seed, rows, columns, equal=False):
+def draw_values(seed, rows, columns, equal=False):
     values = np.random.default_rng(seed).normal(size=(rows, columns))
     return (np.round(values) if equal else values).astype("f4")
 
@@ -18,14 +18,14 @@ def drawn(seed, rows, columns, equal=False):
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 70), st.integers(1, 40), st.booleans())
 def test_columns_are_sorted(seed, rows, columns, equal):
-    values = drawn(seed, rows, columns, equal)
+    values = draw_values(seed, rows, columns, equal)
     wanted = np.sort(values, axis=0)
     sort_columns(values, rows)
     np.testing.assert_array_equal(values, wanted)
 
 
 def test_only_the_first_rows_are_sorted():
-    values = drawn(1, 9, 5)
+    values = draw_values(1, 9, 5)
     rest = values[6:].copy()
     wanted = np.sort(values[:6], axis=0)
     sort_columns(values, 6)
@@ -41,7 +41,7 @@ def test_infinities_sort_last():
 
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 2), (0, 7), (1, 5), (3, 6)])
 def test_median_of_a_range_of_sorted_values(first, last):
-    order = np.sort(drawn(4, 7, 3), axis=0)
+    order = np.sort(draw_values(4, 7, 3), axis=0)
     wanted = np.median(order[first:last].astype("f8"), axis=0)
     assert [median_of_sorted(order, x, first, last) for x in range(3)] == wanted.tolist()
 
@@ -49,7 +49,7 @@ def test_median_of_a_range_of_sorted_values(first, last):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.sampled_from([0, 0.3, 1]))
 def test_medians_ignore_nan(seed, rows, missing):
-    values = drawn(seed, rows, 12)
+    values = draw_values(seed, rows, 12)
     values[np.random.default_rng(seed).random(values.shape) < missing] = np.nan
     picked = np.array([0, 3, 11])
     with warnings.catch_warnings():

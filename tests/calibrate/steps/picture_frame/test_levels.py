@@ -1,4 +1,4 @@
-"""Medians found by counting are those of all samples, whatever the tiles."""
+"""Medians found by counting are those of all samples, with any tiles."""
 
 from functools import partial
 from itertools import pairwise

@@ -93,7 +93,7 @@ class TestStartingRates:
 
 class TestVariances:
     @staticmethod
-    def shared(gain=2.0, noise=5.0, current=1.5, valid=1):
+    def shared_results(gain=2.0, noise=5.0, current=1.5, valid=1):
         """Return the results that the integrations of one pixel share."""
         plan = few_groups(GROUPS)
         work = make_stretch(1, 1, plan)
@@ -104,7 +104,7 @@ class TestVariances:
 
     @pytest.mark.parametrize(("gain", "noise", "current"), [(2, 5, 1.5), (0.5, 9, 700), (1, 1, 0)])
     def test_variances_and_error_are_those_of_the_equations(self, gain, noise, current):
-        found = self.shared(gain, noise, current)
+        found = self.shared_results(gain, noise, current)
         pixel = Pixel(gain, noise, current)
         read, poisson = read_variances(GROUPS, pixel), poisson_variances(GROUPS, pixel)
         # The products are in single precision, the inverse variances in double precision.
@@ -116,19 +116,19 @@ class TestVariances:
         assert found.scale == 1
 
     def test_an_unusable_pixel_has_no_rate(self):
-        found = self.shared(valid=0)
+        found = self.shared_results(valid=0)
         assert np.isnan(found.scale)
         assert (found.var_read, found.var_poisson, found.err) == (0, 0, 0)
 
     def test_a_large_read_variance_makes_the_rate_zero(self):
         # 12 * R**2 / (120 * 8**2 * 2**2) = 1e6
         noise = np.sqrt(LARGE_VARIANCE * 120 * GROUP_TIME**2 * 4 / 12)
-        assert self.shared(noise=1.01 * noise).scale == 0
-        assert self.shared(noise=1.01 * noise).var_read == 0
-        assert self.shared(noise=0.99 * noise).scale == 1
+        assert self.shared_results(noise=1.01 * noise).scale == 0
+        assert self.shared_results(noise=1.01 * noise).var_read == 0
+        assert self.shared_results(noise=0.99 * noise).scale == 1
 
     def test_a_large_poisson_variance_is_zero(self):
-        found = self.shared(current=1.01 * LARGE_VARIANCE * GROUP_TIME * 2 * (GROUPS - 1))
+        found = self.shared_results(current=1.01 * LARGE_VARIANCE * GROUP_TIME * 2 * (GROUPS - 1))
         assert (found.var_poisson, found.err, found.scale) == (0, 0, 1)
 
 

@@ -34,7 +34,7 @@ def as_sections(rows_of):
     return rows_of.reshape(5, 128, *rows_of.shape[1:])
 
 
-def flagged_by_jwst(data, known, **options):
+def flag_with_jwst(data, known, **options):
     pixeldq = np.where(known[:, None], BAD_REF_PIXEL, 0).astype("u4") * np.ones(
         data.shape[-1], "u4"
     )
@@ -50,7 +50,7 @@ def flagged_by_jwst(data, known, **options):
 @pytest.mark.parametrize("sigmas", [1.5, 3.0])
 def test_bad_pairs_are_those_of_jwst(seed, sigmas):
     data, known = exposure(seed)
-    _, wanted = flagged_by_jwst(data, known, n_sigma=sigmas, flag_only=True)
+    _, wanted = flag_with_jwst(data, known, n_sigma=sigmas, flag_only=True)
     samples = data[:, :, ROWS].reshape(*data.shape[:2], 5, 128, -1)
     found = find_bad_pairs(samples, as_sections(known[ROWS]), sigmas)
     assert np.array_equal(found, as_sections(wanted[ROWS]))
@@ -71,7 +71,7 @@ def test_replaced_pixels_are_those_of_jwst(seed, fraction):
     data, _ = exposure(seed)
     bad = np.zeros(3200, bool)
     bad[ROWS[np.random.default_rng(seed).random(ROWS.size) < fraction]] = True
-    wanted, _ = flagged_by_jwst(data, bad, replace_only=True)
+    wanted, _ = flag_with_jwst(data, bad, replace_only=True)
     samples = data[:, :, ROWS].reshape(*data.shape[:2], 5, 128, -1)
     by_section = as_sections(bad[ROWS])
     for section in range(5):

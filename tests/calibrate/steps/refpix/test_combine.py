@@ -44,7 +44,7 @@ def whole(placement, detector, good=True):
     return regions, [(to_file(placement, detector), to_file(placement, usable))]
 
 
-def combined(placement, detector, good=True, settings=EACH_ROW):
+def pixel_signal(placement, detector, good=True, settings=EACH_ROW):
     """Return the signal of each pixel, (integrations, groups, detector rows, columns)."""
     regions, gathered = whole(placement, detector, good)
     signal = combine_amplifiers(gathered, placement=placement, regions=regions, settings=settings)
@@ -56,7 +56,7 @@ def of_pixels(signal):
     return signal.rows[..., 0, :, None] + signal.cols[..., 0, None, :]
 
 
-def striped(rows, columns):
+def striped_samples(rows, columns):
     """Return samples of 10 in even and 30 in odd columns, plus the row number above row 3."""
     parity = np.where(np.arange(columns) % 2, 30.0, 10.0)
     by_row = np.where(np.arange(rows) < 4, 0, np.arange(rows))
@@ -109,18 +109,18 @@ def test_signals_along_detector_axes_become_those_along_file_axes(axes):
 class TestFourAmplifiers:
     @pytest.mark.parametrize("axes", AXES)
     def test_columns_have_their_parity_and_rows_their_side(self, axes):
-        detector = striped(8, 6)
-        assert np.array_equal(combined(place(8, 6, axes), detector), detector)
+        detector = striped_samples(8, 6)
+        assert np.array_equal(pixel_signal(place(8, 6, axes), detector), detector)
 
     def test_the_side_signal_is_multiplied(self):
         settings = replace(EACH_ROW, side_gain=0.5)
-        columns = combined(place(8, 6), striped(8, 6), settings=settings)[0, 0]
+        columns = pixel_signal(place(8, 6), striped_samples(8, 6), settings=settings)[0, 0]
         assert columns[:, 0].tolist() == [10, 10, 10, 10, 12, 12.5, 13, 13.5]
 
     def test_the_side_signal_is_a_running_median(self):
-        detector = striped(8, 6)
+        detector = striped_samples(8, 6)
         settings = replace(EACH_ROW, side_smoothing_length=3)
-        found = combined(place(8, 6), detector, settings=settings)[0, 0, :, 0] - 10
+        found = pixel_signal(place(8, 6), detector, settings=settings)[0, 0, :, 0] - 10
         # Each row has four samples at the side; beyond the subarray there are none.
         by_row = detector[0, 0, :, 0] - 10
         expected = [np.median(by_row[max(y - 1, 0) : y + 2]) for y in range(8)]
@@ -128,12 +128,12 @@ class TestFourAmplifiers:
 
     def test_without_sides_rows_have_no_signal(self):
         settings = replace(EACH_ROW, use_side_ref_pixels=False)
-        found = combined(place(8, 6), striped(8, 6), settings=settings)
+        found = pixel_signal(place(8, 6), striped_samples(8, 6), settings=settings)
         assert found[0, 0].tolist() == [[10, 30, 10, 30, 10, 30]] * 8
 
     def test_without_parity_all_columns_have_one_mean(self):
         settings = RefPixSettings(odd_even_columns=False, use_side_ref_pixels=False)
-        found = combined(place(8, 6), striped(8, 6), settings=settings)
+        found = pixel_signal(place(8, 6), striped_samples(8, 6), settings=settings)
         assert found[0, 0].tolist() == [[20] * 6] * 8
 
     def test_bottom_and_top_are_averaged(self):
@@ -150,17 +150,19 @@ class TestFourAmplifiers:
     def test_each_amplifier_has_its_own_offsets(self):
         placement = place(5, 4, first=(0, AMPLIFIER - 2))
         detector = np.broadcast_to([1.0, 2, 30, 40], (1, 1, 5, 4))
-        assert combined(placement, detector)[0, 0, 4].tolist() == [1, 2, 30, 40]
+        assert pixel_signal(placement, detector)[0, 0, 4].tolist() == [1, 2, 30, 40]
 
     def test_each_group_has_its_own_signal(self):
-        detector = striped(8, 6) * np.arange(1, 7).reshape(2, 3, 1, 1)
-        assert np.array_equal(combined(place(8, 6), detector), detector)
+        detector = striped_samples(8, 6) * np.arange(1, 7).reshape(2, 3, 1, 1)
+        assert np.array_equal(pixel_signal(place(8, 6), detector), detector)
 
     def test_outliers_and_unusable_pixels_do_not_count(self):
         detector, good = np.full((1, 1, 5, 40), 7.0), np.ones((5, 40), bool)
         detector[0, 0, 1, 8] = 1e6  # clipped: 80 even pixels deviate less than 3 sigma
         detector[0, 0, 2, 11], good[2, 11] = np.nan, False
-        assert np.array_equal(combined(place(5, 40), detector, good), np.full((1, 1, 5, 40), 7.0))
+        assert np.array_equal(
+            pixel_signal(place(5, 40), detector, good), np.full((1, 1, 5, 40), 7.0)
+        )
 
 
 class TestOneAmplifier:

@@ -39,7 +39,7 @@ def layout(*, is_transposed=False):
 WHOLE = Region((0, 6), (0, 8))
 
 
-def measured(samples, usable, place=None, settings=SETTINGS):
+def stripe_signal(samples, usable, place=None, settings=SETTINGS):
     """Return the signal of a single stripe that is gathered at once."""
     found = gather_stripe(samples, usable=usable, layout=place or layout(), region=WHOLE)
     return combine_stripes([found], count=1, lead=samples.shape[:2], settings=settings)
@@ -58,7 +58,7 @@ def usable():
 
 
 def test_the_signal_is_the_mean_of_each_output(samples, usable):
-    found = measured(samples, usable)
+    found = stripe_signal(samples, usable)
     assert found.shape == (2, 3, 1, OUTPUTS)
     columns = np.broadcast_to(layout().output, SHAPE)
     for output in range(4):
@@ -71,20 +71,20 @@ def test_outliers_are_clipped(samples, usable):
     usable[:] = True
     spoiled = samples.copy()
     spoiled[..., 2, 0] = 1e6
-    found, wanted = (measured(each, usable) for each in (spoiled, samples))
+    found, wanted = (stripe_signal(each, usable) for each in (spoiled, samples))
     np.testing.assert_allclose(found, wanted, atol=5)
 
 
 def test_without_parities_both_outputs_have_the_same_signal(samples, usable):
     settings = RefPixSettings(odd_even_columns=False)
-    found = measured(samples, usable, settings=settings)
+    found = stripe_signal(samples, usable, settings=settings)
     assert np.array_equal(found[..., 0], found[..., 1])
 
 
 def test_an_amplifier_with_one_parity_alone_has_no_signal(samples):
     usable = np.zeros(SHAPE, bool)
     usable[:, 4] = True
-    assert not measured(samples, usable).any()
+    assert not stripe_signal(samples, usable).any()
 
 
 @pytest.mark.parametrize("is_transposed", [False, True])
@@ -108,7 +108,7 @@ def test_regions_hold_every_reference_pixel_once(samples, is_transposed):
     ]
     found = combine_stripes(gathered, count=2, lead=(2, 3), settings=SETTINGS)
     for number, stripe in enumerate((samples, 3 * samples)):
-        wanted = measured(stripe, mask, place)[:, :, 0]
+        wanted = stripe_signal(stripe, mask, place)[:, :, 0]
         np.testing.assert_allclose(found[:, :, number], wanted, rtol=1e-12)
 
 
@@ -149,7 +149,7 @@ def test_zero_frames_have_a_signal_of_their_own(samples, usable):
     gathered = gather_stripe(samples, zeroframe, usable=usable, layout=layout(), region=WHOLE)
     signal = combine_stripes([gathered], count=1, lead=(2, 4), settings=SETTINGS)
     data, first = subtract_stripes(samples, zeroframe, signal=signal, layout=layout(), region=WHOLE)
-    of_groups = measured(samples, usable)
+    of_groups = stripe_signal(samples, usable)
     np.testing.assert_allclose(signal[:, :3], of_groups)
     (wanted,) = subtract_stripes(samples, signal=of_groups, layout=layout(), region=WHOLE)
     np.testing.assert_array_equal(data, wanted)

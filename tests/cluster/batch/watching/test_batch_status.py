@@ -56,7 +56,7 @@ def test_a_batch_that_has_ended_has_no_rate(tmp_path):
         ({"held": 2}, "b running: 0/9 done, 2 waiting for others"),
     ],
 )  # fmt: skip
-def test_the_line_says_only_what_there_is(fields, line):
+def test_the_line_omits_empty_counts(fields, line):
     assert Status(**NOTHING | fields).line() == line
 
 

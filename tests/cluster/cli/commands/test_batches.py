@@ -45,7 +45,7 @@ def running(folder):
 
 @pytest.fixture
 def taken(monkeypatch, tmp_path):
-    """Return an unfinished batch as `resume_batch` returns it, and what is launched and driven."""
+    """Return an unfinished batch as from `resume_batch`, and lists of the resulting calls."""
     folder = record_batch(tmp_path, [{}, {"state": "done"}], "interrupted")
     calls = {"launched": [], "driven": [], "taken": []}
     batch = registering.RegisteredBatch(
@@ -267,7 +267,7 @@ def test_old_batches_are_forgotten_and_their_products_stay(tmp_path, capsys):
     assert (row(new).state, row(active).state) == ("done", "running")
 
 
-def test_a_named_batch_is_forgotten_whatever_its_age(tmp_path):
+def test_a_named_batch_is_forgotten_at_any_age(tmp_path):
     folder = record_batch(tmp_path, [{}])
     batches.prune([folder.name], older_than=30.0)
     assert not folder.path.exists()

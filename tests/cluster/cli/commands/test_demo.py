@@ -39,7 +39,7 @@ def test_it_ends_well(shown):
     assert "NO" not in result.output.split()
 
 
-def test_what_it_names_is_there(shown):
+def test_the_named_files_exist(shown):
     folder, result = shown
     for name in ("exposures", "truth", "crds", "calibrated"):
         assert f"  {name}/" in result.output

@@ -25,7 +25,7 @@ def _surroundings(simulated, monkeypatch, tmp_path):
 
 
 def examine(*arguments):
-    """Return the exit status and the findings by what was checked."""
+    """Return the exit status, and the findings by subject."""
     said = calbatch("doctor", "--json", *arguments)
     findings = [json.loads(line) for line in said.out.splitlines()]
     return said.status, {finding["check"]: finding for finding in findings}

@@ -43,7 +43,7 @@ def test_each_is_listed_with_the_first_line_of_its_docstring(capsys, command, na
 
 
 def records(*arguments):
-    """Return what a command prints for programs."""
+    """Return the records that a command prints as JSON."""
     said = calbatch(*arguments, "--json")
     assert said.status == 0, said.err
     return [json.loads(line) for line in said.out.splitlines()]

@@ -180,7 +180,7 @@ def test_a_calibrated_exposure_has_a_line_per_step(tmp_path):
     assert [line.split()[:2] for line in steps] == [["superbias", "0.250"], ["jump", "1.500"]]
 
 
-def test_a_listed_match_is_one_line_whatever_its_name(tmp_path):
+def test_a_listed_match_is_one_line_for_any_name(tmp_path):
     made = record_batch(tmp_path, [{"path": "/in/a\nx.fits"}, {"path": "/in/\x1bax.fits"}])
     lines = calbatch("logs", made.output, "x.fits").err.splitlines()[1:]
     assert [line.split()[2] for line in lines] == [r"/in/a\nx.fits", r"/in/\x1bax.fits"]

@@ -169,6 +169,6 @@ def test_all_that_a_context_has_can_be_asked_for(cache, capsys):
 # -- verify ------------------------------------------------------------------------------------
 
 
-def test_files_that_nobody_knows_cannot_be_verified(cache, capsys):
+def test_unknown_files_cannot_be_verified(cache, capsys):
     assert refs.verify([superbias(cache).name], repair=False) == 0
     assert "1 file cannot be verified" in capsys.readouterr().out

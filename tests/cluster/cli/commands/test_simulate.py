@@ -31,7 +31,7 @@ def simulate(folder, *options, preset="tiny"):
     return CliRunner().invoke(cli, arguments, catch_exceptions=False).output
 
 
-def test_it_says_what_it_made_and_how_to_calibrate_that(tmp_path):
+def test_it_lists_its_files_and_the_command_to_calibrate_them(tmp_path):
     said = simulate(tmp_path / "set")
     assert "2 raw exposures" in said
     assert "1 of NIRISS NIS, 24 x 16 pixels, 2 integrations of 3 groups" in said

@@ -35,11 +35,11 @@ def driver(slurm_host, tmp_path):
     program.write_text(DRIVER)
     log = tmp_path / "logs" / "driver log.txt"
 
-    def submitted(*arguments, **how):
+    def submit_program(*arguments, **how):
         command = [sys.executable, "-S", str(program), *map(str, arguments)]
         return submit_driver(command, log, DriverJob(**how))
 
-    return submitted, log
+    return submit_program, log
 
 
 NESTED = """
@@ -55,7 +55,7 @@ with open_slurm(options, "exposure") as site:
 """A driver that is a job, and has jobs, whose patience is given."""
 
 
-def said(log):
+def program_lines(log):
     """Return a log's lines without those of Slurm's own, which may come at any time."""
     return [line for line in log.read_text().splitlines() if not line.startswith("slurmstepd")]
 
@@ -98,7 +98,7 @@ def test_put_back_into_the_queue_it_runs_again(driver):
     assert job_state(number).restarts == 1
     assert state(number) == "COMPLETED"
     assert log.read_text().count("began") == 2
-    assert said(log)[-1] == "ended"
+    assert program_lines(log)[-1] == "ended"
 
 
 def test_it_is_asked_to_drain(driver):
@@ -107,7 +107,7 @@ def test_it_is_asked_to_drain(driver):
     eventually(lambda: log.exists() and "began" in log.read_text())
     cancel_job(number, drain=True)
     eventually(lambda: job_state(number).ended)
-    assert said(log)[-1] == "drained"
+    assert program_lines(log)[-1] == "drained"
     assert (state(number), job_state(number).exit_status) == ("FAILED", 3)
 
 
@@ -115,7 +115,7 @@ def test_it_is_warned_before_its_time_is_up(driver):
     submitted, log = driver
     number = submitted(300, walltime="1:00", warning=48)  # whoever is slow has begun by then
     eventually(lambda: job_state(number).ended)
-    assert said(log)[-1] == "drained"
+    assert program_lines(log)[-1] == "drained"
     assert job_state(number).exit_status == 3
 
 
@@ -165,7 +165,7 @@ def test_a_driver_stops_in_order_when_its_time_is_up(
     assert ends - datetime.fromisoformat(begins).timestamp() == walltime_seconds(walltime)
     cancel_job(number, drain=True)
     eventually(lambda: job_state(number).ended)
-    assert said(log) == ["began", *wanted]
+    assert program_lines(log) == ["began", *wanted]
 
 
 def test_it_is_stopped(driver):
@@ -219,7 +219,7 @@ def test_a_driver_that_is_killed_leaves_no_jobs(slurm_host, tmp_path):
         ({"walltime": "soon"}, "walltime 'soon'"),
     ],
 )
-def test_what_cannot_be_is_said(driver, how, message):
+def test_impossible_options_are_refused(driver, how, message):
     submitted, _ = driver
     before = slurm("squeue", "-h", "-o", "%A")
     with pytest.raises(RequestError, match=message) as told:

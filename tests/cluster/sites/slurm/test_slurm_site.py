@@ -206,7 +206,7 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
     assert [p.name for p in (tmp_path / "logs").iterdir()] == [f"worker-{job}.log"]
 
 
-# -- what cannot be ----------------------------------------------------------------------------
+# -- impossible options ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_nothing_is_left(slurm_host, folder, tmp_path):
         ({"partition": "elsewhere"}, "Slurm: .*elsewhere"),
     ],
 )
-def test_what_cannot_be_is_said(slurm_host, tmp_path, given, message):
+def test_impossible_options_are_refused(slurm_host, tmp_path, given, message):
     with (
         pytest.raises(RequestError, match=message) as told,
         open_slurm(options(tmp_path, **given), "exposure"),
@@ -275,7 +275,7 @@ def test_names_reach_no_shell(slurm_host, tmp_path, monkeypatch):
     assert [p.name for p in Path(tmp_path).rglob("*pwned*")] == [evil.name]
 
 
-def test_what_a_killed_driver_of_the_same_batch_left_is_ended(slurm_host, tmp_path, monkeypatch):
+def test_jobs_of_a_killed_driver_of_the_same_batch_are_ended(slurm_host, tmp_path, monkeypatch):
     for variable in ENCLOSING:
         monkeypatch.delenv(variable, raising=False)
     name = "calbatch-20260131-120000-abcd-workers"
