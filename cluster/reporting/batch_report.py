@@ -52,7 +52,7 @@ class BatchReport:
     logs : sequence of mapping
         Tries and logs of the first failures.
     config : str
-        The ``.cfg`` with all parameters.
+        The ``.cfg`` with the parameters that were set.
     site : str
         The place where it ran.
     """
@@ -223,6 +223,9 @@ def _make_command(folder: BatchFolder, batch: BatchRow) -> str:
     words = ["calbatch", "run", str(folder.config), *given[:_LONGEST_COMMAND]]
     words += ["-o", str(folder.output)]
     words += ["--context", batch.context] if batch.context else []
+    options = request.get("options")
+    date = options.get("date") if isinstance(options, dict) else None
+    words += ["--date", str(date)] if date else []
     words += ["--recursive"] if request.get("recursive") else []
     words += ["--no-pars"] if request.get("pars") is False else []
     more = len(given) - _LONGEST_COMMAND

@@ -1,4 +1,7 @@
-"""Counts of the DQ flags in an array."""
+"""Counts of the DQ flags in an array.
+
+Source: ours; docs/how-to/reports.md says what is counted.
+"""
 
 from __future__ import annotations
 

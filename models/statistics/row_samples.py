@@ -2,6 +2,8 @@
 
 Each sampled row gives the same numbers in whichever tile it lies, so that the statistics of a
 product do not depend on the tiling.
+
+Source: ours; docs/how-to/reports.md says what is sampled.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ ROWS = 96
 
 PAIRS = 128
 """Maximum number of pairs of neighbouring pixels that are taken from a sampled row."""
+
+
+UNUSABLE = dq.DO_NOT_USE | dq.REFERENCE_PIXEL
+"""Flags of pixels that are not sampled."""
 
 
 class RowSamples(NamedTuple):
@@ -123,14 +129,14 @@ def sample_rows(data: Array | None, errors: Array | None, quality: Array | None)
     errors : ndarray, shape (rows, columns), optional
         Their errors.
     quality : ndarray of integers, shape (rows, columns), optional
-        Their flags; those with DO_NOT_USE are not usable.
+        Their flags; pixels with one of `UNUSABLE` are not usable.
     """
     assert data is not None
     with np.errstate(all="ignore"):  # a user's product may hold values that float32 does not
         values = data.astype(np.float32)
         unusable = ~np.isfinite(values)
         if quality is not None:
-            unusable |= (quality & quality.dtype.type(dq.DO_NOT_USE)) != 0
+            unusable |= (quality.astype(np.uint32) & np.uint32(UNUSABLE)) != 0
         values[unusable] = np.nan
         first = _choose_columns(values.shape[1])
         second = np.minimum(first + 1, values.shape[1] - 1)

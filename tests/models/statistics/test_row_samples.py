@@ -1,9 +1,10 @@
 """Samples of rows: usable pixels only, and the same ones in any tile."""
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbatch.models import dq
@@ -19,6 +20,7 @@ from calbatch.models.tiling.tile import Region, Tile
 SHAPE = (200, 150)
 
 
+@cache
 def arrays():
     rng = np.random.default_rng(5)
     flags = np.where(rng.random(SHAPE) < 0.1, dq.DO_NOT_USE, dq.GOOD).astype(np.uint32)
@@ -41,6 +43,7 @@ def samples(edges):
     return join_samples(tiles[::-1])
 
 
+@settings(max_examples=25)
 @given(cuts=st.sets(st.integers(1, SHAPE[0] - 1), max_size=5))
 def test_samples_do_not_depend_on_the_tiling(cuts):
     whole_counts, whole = samples([0, SHAPE[0]])
@@ -90,3 +93,11 @@ def test_chosen_rows_are_in_the_frame_and_distinct():
         rows = choose_rows(count)
         assert len(set(rows)) == min(count, ROWS)
         assert 0 <= rows.min() <= rows.max() < count
+
+
+def test_reference_pixels_are_not_sampled_whatever_the_type_of_the_flags():
+    flags = np.array([[dq.REFERENCE_PIXEL, 0, 0, dq.DO_NOT_USE]], np.uint32)
+    for kind in (np.uint32, np.int32, np.uint8):
+        sampled = sample_rows(np.ones((1, 4), "f4"), None, flags.astype(kind))
+        usable = [kind is np.uint8, True, True, False]  # which has no such flag
+        np.testing.assert_array_equal(np.isfinite(sampled.means[0]), usable)
