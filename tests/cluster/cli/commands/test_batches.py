@@ -60,9 +60,13 @@ def taken(monkeypatch, tmp_path):
         calls["driven"].append(begun)
         return Result(folder, 1.0, Ending(state="done"))
 
+    def launch(begun, announce):
+        announce(begun.folder)
+        calls["launched"].append(begun)
+
     calls["batch"] = batch
     monkeypatch.setattr(registering, "resume_batch", resume_batch)
-    monkeypatch.setattr(launching, "launch", calls["launched"].append)
+    monkeypatch.setattr(launching, "launch", launch)
     monkeypatch.setattr(session, "drive", drive)
     return calls
 
