@@ -140,6 +140,7 @@ def _as_of_version_1(path):
         for column in ("content", "pipeline", "product", "members"):
             connection.execute(f"ALTER TABLE exposures DROP COLUMN {column}")
         connection.execute("DROP TABLE members")
+        connection.execute("DROP TABLE statistics")
         connection.execute("PRAGMA user_version = 1")
 
 

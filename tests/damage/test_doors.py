@@ -49,6 +49,7 @@ DOORS = {
     "calibrate/hooks/__init__.py": "tests/calibrate/test_hooks.py",
     "calibrate/parameters/cfg.py": DAMAGED + "cfg",
     "calibrate/simulate/truth.py": "the truth of simulated exposures, which no batch reads",
+    "models/trees/tree_files.py": "tests/damage/test_damaged_trees.py",
     "models/statistics/product_statistics.py": "tests/models/statistics/test_product_statistics.py",
     "models/statistics/quick_look.py": "tests/models/statistics/test_quick_look.py",
     "cluster/batch/liveness.py": "tests/damage/test_doors.py",
