@@ -10,7 +10,13 @@ import sys
 import tempfile
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from multiprocessing import active_children, current_process, forkserver, resource_tracker
+from multiprocessing import (
+    active_children,
+    current_process,
+    forkserver,
+    get_context,
+    resource_tracker,
+)
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -102,11 +108,12 @@ class _Server:
 
     def start(self) -> None:
         """Start the process with the current environment, which workers inherit."""
-        import dask
-        from distributed.utils import get_mp_context
+        from distributed import utils
 
-        with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-            context = get_mp_context()  # sets dask's own preload, once; it is replaced below
+        # Otherwise dask has the server import pandas, pyarrow and others that happen to be
+        # installed, and imports them here to find out. They start threads, and no step needs them.
+        utils._forkserver_preload_set = True
+        context = get_context("forkserver")
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
         _use_own_names()
         with fork_server_here() if is_fork_safe() else nullcontext():
