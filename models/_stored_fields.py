@@ -148,7 +148,7 @@ def place_fields(
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
-        content.node = SourceNode(_standard_dq(content, on_grid), frame)
+        content.node = SourceNode(_standard_dq(path, content, on_grid), frame)
 
 
 def _readers(
@@ -185,10 +185,12 @@ def _require_frame(
         )
 
 
-def _standard_dq(content: ModelContent, readers: dict[str, Any]) -> dict[str, Reader]:
+def _standard_dq(
+    path: Location, content: ModelContent, readers: dict[str, Any]
+) -> dict[str, Reader]:
     """Convert the DQ array of a reference to the standard flags, by its table of definitions."""
     pending = content.off_grid.get("dq_def")
-    remap = DqRemap.from_table(pending.load()) if pending is not None else None
+    remap = DqRemap.from_table(pending.load(), str(path)) if pending is not None else None
     if remap is not None and "dq" in readers:
         readers["dq"] = readers["dq"].then(remap)
     return readers

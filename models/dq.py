@@ -80,13 +80,15 @@ class DqRemap:
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def from_table(cls, table: npt.NDArray[Any] | None) -> DqRemap | None:
+    def from_table(cls, table: npt.NDArray[Any] | None, where: str = "") -> DqRemap | None:
         """Return the translation from the bits of a reference to the standard flags.
 
         Parameters
         ----------
         table : structured array, optional
             The reference's ``dq_def`` table, with columns VALUE and NAME.
+        where : str
+            The reference's file, for warnings.
 
         Returns
         -------
@@ -102,7 +104,8 @@ class DqRemap:
             if name in PIXEL:
                 pairs.append((int(value), PIXEL[name]))
             else:
-                log.warning("DQ_DEF names %r, which is not a standard flag: ignored", name)
+                what = f"DQ_DEF names {name!r}, which is not a standard flag: ignored"
+                log.warning("%s", f"{where}: {what}" if where else what)
         return cls(tuple(pairs))
 
     def inverse(self) -> DqRemap:

@@ -125,6 +125,15 @@ def test_the_flags_of_a_reference_are_translated(tmp_path):
     np.testing.assert_array_equal(MaskModel(path).dq, [[0, 1024, 2048, 3072]] * 2)
 
 
+def test_a_flag_that_is_unknown_is_reported_with_the_file_that_names_it(tmp_path, caplog):
+    rows = np.array([(0, 1, "NO_SUCH_FLAG", "")], "i4, u4, U40, U80")
+    rows.dtype.names = ("BIT", "VALUE", "NAME", "DESCRIPTION")
+    flags = image("DQ", np.ones((2, 4), "u4"))
+    path = write(tmp_path / "a.fits", flags, fits.BinTableHDU(rows, name="DQ_DEF"))
+    assert not np.any(MaskModel(path).dq)
+    assert f"{path}: DQ_DEF names 'NO_SUCH_FLAG'" in caplog.text
+
+
 def test_an_unread_table_is_checked_by_another_schema_when_it_is_read(tmp_path):
     path = write(
         tmp_path / "a.fits", image("SCI", np.zeros((2, 8, 6), "f4")), table("INT_TIMES", a="i4")
