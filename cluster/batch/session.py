@@ -167,7 +167,13 @@ class _Session:
     def _explain(self, reason: str) -> str:
         """Return why a batch that had begun could not go on, and what to do."""
         state = self.registered.folder.state
-        if state.exists():
+        try:
+            state.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # nothing shows that it has gone
+            return reason
+        else:
             return reason
         return (
             f"{state} is gone: an output folder must not be moved or removed while a batch runs; "

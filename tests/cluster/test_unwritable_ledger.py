@@ -1,6 +1,7 @@
 """Unwritable and damaged ledgers: the exit status follows from the driver's knowledge."""
 
 import io
+import os
 import random
 import resource
 import shutil
@@ -26,6 +27,8 @@ from calbatch.cluster.ledger.store import NAME
 from calbatch.models.datamodels import RampModel
 
 HOW = {"scheduler": "sync", "date": DATE, "fsync": False}
+OTHER = 12345
+"""The ID of a user without files."""
 
 
 class Plain(Step):
@@ -260,3 +263,27 @@ def test_a_folder_that_is_taken_away_interrupts_the_batch(simulated, tmp_path, h
     assert (result.state, result.exit_status) == ("interrupted", 130)
     assert f"{state_of(out)} is gone" in result.reason
     assert f"{state_of(out)} is gone" in summary_of(result)
+
+
+class Denying(Step):
+    """A step after which the output folder is inaccessible."""
+
+    def process(self, exposure):
+        Path(self.output_dir).chmod(0)
+        if os.geteuid() == 0:  # whom no mode stops
+            os.seteuid(OTHER)
+        return RampModel(exposure)
+
+
+def test_a_folder_that_becomes_inaccessible_interrupts_the_batch(simulated, tmp_path):
+    out, console, user = tmp_path / "out", quiet_console(), os.geteuid()
+    policy = RetryPolicy(retries=0, patience=0.3)
+    arguments = BatchArguments(Denying, simulated.exposures, out, policy=policy, **HOW)
+    begun = begin_batch(*build_order(arguments), hold=True)
+    try:
+        result = drive(begun, console)
+    finally:
+        os.seteuid(user)
+        out.chmod(0o700)
+    assert (result.state, result.exit_status) == ("interrupted", 130)
+    assert "is gone" not in result.reason

@@ -9,6 +9,7 @@ from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.folder import BatchFolder, make_batch_name
 from calbatch.cluster.ledger import Ledger, ProductRow
+from support.waiting import now
 
 
 def record_batch(
@@ -59,6 +60,15 @@ def record_batch(
         if state not in (None, "running"):
             ledger.end_batch(batch, state, reason)
     return folder
+
+
+def record_all_states(output: Path) -> BatchFolder:
+    """Write a batch of nine exposures, in each state that there is, which this process drives."""
+    ended = {"ended": now() + 1}
+    final = {"done": ended, "failed": ended, "quarantined": ended}
+    states = ["done", "done", "done", "kept", "failed", "quarantined"]
+    states += ["running", "retrying", "waiting"]
+    return record_running(output, [{"state": s} | final.get(s, {}) for s in states])
 
 
 def record_running(output: Path, exposures: Sequence[Mapping[str, Any]]) -> BatchFolder:

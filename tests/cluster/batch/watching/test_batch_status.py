@@ -1,22 +1,16 @@
 """The status of batches, while they run and afterwards."""
 
 import pytest
-from support.recorded import record_batch, record_running
-from support.waiting import now
+from support.recorded import record_all_states, record_batch
 
 from calbatch.cluster.batch.watching import batch_status as module
 from calbatch.cluster.batch.watching.batch_status import Status, read_status
 from calbatch.cluster.ledger import Ledger
 
-STATES = ["done", "done", "done", "kept", "failed", "quarantined", "running", "retrying", "waiting"]
-
 
 @pytest.fixture
 def batch(tmp_path):
-    ended = {"ended": now() + 1}
-    final = ("done", "failed", "quarantined")
-    exposures = [{"state": s} | (ended if s in final else {}) for s in STATES]
-    return record_running(tmp_path, exposures)
+    return record_all_states(tmp_path)
 
 
 def test_exposures_are_counted_by_state(batch):

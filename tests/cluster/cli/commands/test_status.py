@@ -7,21 +7,15 @@ from contextlib import redirect_stdout
 
 import pytest
 from support.batches import calbatch
-from support.recorded import change_batch, record_batch, record_running
-from support.waiting import now
+from support.recorded import change_batch, record_all_states, record_batch
 
 from calbatch.cluster.batch.watching import batch_status as module
 from calbatch.cluster.cli.commands.status import status
 
-STATES = ["done", "done", "done", "kept", "failed", "quarantined", "running", "retrying", "waiting"]
-
 
 @pytest.fixture
 def batch(tmp_path):
-    ended = {"ended": now() + 1}
-    final = ("done", "failed", "quarantined")
-    exposures = [{"state": s} | (ended if s in final else {}) for s in STATES]
-    return record_running(tmp_path, exposures)
+    return record_all_states(tmp_path)
 
 
 def rows(text):
