@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
+import fcntl
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from calbatch.models.model import DataModel
     from calbatch.models.saving import SaveResult
 
+
+log = logging.getLogger(__name__)
 
 Members = Mapping[str, Sequence["DataModel"]]
 """Lazy models of a unit's inputs, by role."""
@@ -161,12 +168,71 @@ def publish_file(step: Step, path: Path, write: Callable[[Path], None]) -> None:
     ------
     OSError
         If the file cannot be written or renamed; also if the attempt has been abandoned.
+    StepError
+        If the step's products go to an object store, or to another file system in a batch.
     """
+    if step.root.output_dir and not isinstance(location(step.root.output_dir), Path):
+        raise StepError(
+            f"{path}: {step.name} can only write a file if the products go to a folder, but they "
+            f"go to {step.root.output_dir}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path if step.staging is None else step.staging / path.name
     write(made)
-    if made != path:
+    if made == path:
+        return
+    try:
         made.rename(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise StepError(
+            f"{path}: in a batch, {step.name} can only write a file on the file system of the "
+            "output folder: name one in that folder"
+        ) from error
+
+
+@contextmanager
+def lock_folder(folder: Path, patience: float = 60.0) -> Iterator[None]:
+    """Lock a folder against other processes that update a file in it in the same way.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    patience : float
+        Seconds to wait for the lock.
+
+    Raises
+    ------
+    StepError
+        If another process holds the lock for longer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + patience
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _try_to_lock(descriptor):
+            if time.monotonic() > end:
+                raise StepError(
+                    f"{folder}: another process has been updating a file in this folder for "
+                    f"{patience:.0f} s: try again when it has ended"
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    """Return whether a folder is now locked, or its file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # NFS locks only what is open for writing
+        log.debug("folders cannot be locked here: %s", error)
+    return True
 
 
 def folder_of(step: Step, model: DataModel) -> Location:

@@ -64,14 +64,20 @@ class OpenWindows:
         return cls(*(np.concatenate([getattr(part, f) for part in parts]) for f in fields))
 
 
+BEFORE = "before"
+"""The key of the windows that were open before the exposure."""
+
 NONE = OpenWindows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
-def read_windows(path: str, detector: str, seconds: int, frame: tuple[int, int]) -> OpenWindows:
-    """Return the windows of a detector in a file.
+def read_windows(
+    path: str, detector: str, seconds: int, exposure: str, frame: tuple[int, int]
+) -> OpenWindows:
+    """Return the windows of a detector in a file that are open before an exposure.
 
     As in jwst, there are none if the file does not exist, or does not have the detector with
-    windows of the same length.
+    windows of the same length. If they were written after the same exposure, by an attempt that
+    was repeated, those that were open before it are returned.
 
     Raises
     ------
@@ -87,6 +93,9 @@ def read_windows(path: str, detector: str, seconds: int, frame: tuple[int, int])
     if stored is None:
         log.info("%s: has no windows of %s", path, detector)
         return NONE
+    if exposure and isinstance(stored, dict) and stored.get("filename") == exposure:
+        log.info("%s: was written after %s: what was open before is used", path, exposure)
+        stored = stored.get(BEFORE, stored)
     names = ("rows", "cols", "vals", "pers_time")
     if not isinstance(stored, dict) or not stored.keys() >= set(names):
         raise StepError(f"{path}: {detector} lacks one of {', '.join(names)}")
@@ -109,24 +118,43 @@ def _are_below(numbers: Array, stop: int) -> bool:
     return numbers.dtype.kind in "iu" and bool(numbers.min() >= 0 and numbers.max() < stop)
 
 
-def write_windows(
-    path: str, detector: str, seconds: int, exposure: str, windows: OpenWindows
-) -> Path:
-    """Write the windows of a detector to a file, which keeps those of other detectors.
-
-    As in jwst, the suffix becomes ``.asdf``. Returns the file's path.
-    """
+def name_windows_file(path: str) -> Path:
+    """Return the path of a file of windows: as in jwst, its suffix becomes ``.asdf``."""
     target = Path(path)
-    if target.suffix != ".asdf":
-        target = target.parent / f"{target.stem}.asdf"
-    kept = read_arrays(target) if target.exists() else {}
+    return target if target.suffix == ".asdf" else target.parent / f"{target.stem}.asdf"
+
+
+def write_windows(
+    path: Path, earlier: Path, detector: str, seconds: int, exposure: str, after: OpenWindows,
+    before: OpenWindows | None,
+) -> None:  # fmt: skip
+    """Write the windows of a detector to a file, with those of other detectors in an earlier one.
+
+    Parameters
+    ----------
+    path, earlier : Path
+        The file, and the one whose windows of other detectors are kept, if it exists.
+    detector, seconds, exposure
+        The detector, the length of windows, and the exposure's file name.
+    after : OpenWindows
+        The windows that are open after the exposure.
+    before : OpenWindows or None
+        Those that were open before it, for another attempt; jwst ignores them.
+
+    Raises
+    ------
+    FileError
+        If the earlier file is damaged.
+    """
+    kept = read_arrays(earlier) if earlier.exists() else {}
     others = {k: v for k, v in kept.items() if k not in ("asdf_library", "history")}
-    own = {
-        "filename": exposure,
-        "rows": windows.rows,
-        "cols": windows.cols,
-        "vals": windows.ends,
-        "pers_time": seconds,
-    }
-    write_asdf(target, {**others, detector: own})
-    return target
+    own = {"filename": exposure, **_branch(after, seconds)}
+    if before is not None:
+        own[BEFORE] = _branch(before, seconds)
+    write_asdf(path, {**others, detector: own})
+
+
+def _branch(windows: OpenWindows, seconds: int) -> dict[str, Any]:
+    return {
+        "rows": windows.rows, "cols": windows.cols, "vals": windows.ends, "pers_time": seconds
+    }  # fmt: skip

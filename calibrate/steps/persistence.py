@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ import numpy.typing as npt
 from calbatch.calibrate.errors import FailStep, StepError
 from calbatch.calibrate.numbers import required_number
 from calbatch.calibrate.parameters import Boolean, Float, Integer, Text
+from calbatch.calibrate.products import lock_folder, publish_file
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._persistence_state import (
     NONE,
     OpenWindows,
+    name_windows_file,
     read_windows,
     write_windows,
 )
@@ -88,7 +91,7 @@ class PersistenceStep(Step):
         )
         arguments: dict[str, Any] = {"windows": windows, "rules": rules, "region": REGION}
         if self.save_persistence is not None:
-            self._save_windows(ramp, detector, arguments)
+            self._save_windows(ramp, detector, self.persistence_time, arguments)
         if self.members:  # a batch takes the exposures in order, and another may follow
             made = ramp.map_tiles_into(
                 {"windows": OpenWindowsModel}, follow_windows, ("windows.ends",),
@@ -112,7 +115,9 @@ class PersistenceStep(Step):
         before = self.received_state(self.hands_on[0])
         if before is None:
             path = self.persistence_array_file
-            return NONE if path is None else read_windows(path, detector, seconds, ramp.frame)
+            if path is None:
+                return NONE
+            return read_windows(path, detector, seconds, _name_of(ramp), ramp.frame)
         if before.frame != ramp.frame:
             windows, exposure = (" x ".join(map(str, m.frame)) for m in (before, ramp))
             raise StepError(
@@ -123,14 +128,25 @@ class PersistenceStep(Step):
             return NONE
         return before.rows("ends")
 
-    def _save_windows(self, ramp: RampModel, detector: str, arguments: dict[str, Any]) -> None:
+    def _save_windows(
+        self, ramp: RampModel, detector: str, seconds: int, arguments: dict[str, Any]
+    ) -> None:
         """Compute the windows that are open after the exposure, and write them to a file."""
-        left = delayed_value(ramp.reduce(gather_windows, OpenWindows.join, **arguments)).compute()
-        name = ramp.path.name if ramp.path else str(ramp.meta.filename or "")
-        path = write_windows(
-            str(self.save_persistence), detector, int(self.persistence_time or 0), name, left
-        )
-        log.info("%s: %s: %d pixels have an open window", self.name, path, left.rows.size)
+        after = delayed_value(ramp.reduce(gather_windows, OpenWindows.join, **arguments)).compute()
+        windows = arguments["windows"]
+        before = windows if isinstance(windows, OpenWindows) else None
+        target = name_windows_file(str(self.save_persistence))
+
+        def write(path: Path) -> None:
+            write_windows(path, target, detector, seconds, _name_of(ramp), after, before)
+
+        with lock_folder(target.parent):  # another process may update the file, too
+            publish_file(self, target, write)
+        log.info("%s: %s: %d pixels have an open window", self.name, target, after.rows.size)
+
+
+def _name_of(ramp: RampModel) -> str:
+    return ramp.path.name if ramp.path else str(ramp.meta.filename or "")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

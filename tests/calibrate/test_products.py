@@ -1,5 +1,9 @@
 """Names of products, and the folders that they are written to."""
 
+import subprocess
+import sys
+import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +12,7 @@ from astropy.io import fits
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipeline import Pipeline
-from calbatch.calibrate.products import product_paths, publish_file, save
+from calbatch.calibrate.products import lock_folder, product_paths, publish_file, save
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels
 from calbatch.models.storage.location import Url
@@ -77,6 +81,55 @@ def test_a_file_of_an_abandoned_attempt_is_not_published(tmp_path):
             publish_file(pipeline.jump, final, late)
     assert final.read_text() == "new"
     assert list(final.parent.iterdir()) == [final]
+
+
+def test_a_file_that_cannot_be_renamed_across_file_systems_is_refused(tmp_path):
+    elsewhere = Path("/dev/shm")
+    if elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs two file systems")
+    step = Step()
+    step.staging = tmp_path
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        final = Path(folder) / "a.asdf"
+        with pytest.raises(StepError, match=rf"{final}: .* name one in that folder"):
+            publish_file(step, final, lambda path: path.touch())
+        assert list(Path(folder).iterdir()) == []
+
+
+def test_a_file_beside_products_in_a_store_is_refused(tmp_path):
+    step = Step()
+    step.output_dir = "memory://a/b"
+    with pytest.raises(StepError, match="they go to memory://a/b"):
+        publish_file(step, tmp_path / "a.asdf", lambda path: path.touch())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_process_at_a_time_updates_a_file(tmp_path):
+    """Eight processes add 20 each to a number in a file."""
+    code = """
+        import sys
+        from pathlib import Path
+        from calbatch.calibrate.products import lock_folder
+        path = Path(sys.argv[1])
+        for _ in range(20):
+            with lock_folder(path.parent):
+                path.write_text(str(int(path.read_text()) + 1))
+    """
+    number = tmp_path / "number"
+    number.write_text("0")
+    command = [sys.executable, "-c", textwrap.dedent(code), str(number)]
+    processes = [subprocess.Popen(command) for _ in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
+    assert number.read_text() == "160"
+
+
+def test_a_folder_that_stays_locked_is_an_error(tmp_path):
+    with (
+        lock_folder(tmp_path),
+        pytest.raises(StepError, match=f"{tmp_path}: another process"),
+        lock_folder(tmp_path, patience=0),
+    ):
+        pytest.fail("was locked twice")
 
 
 def test_two_products_of_one_name_are_an_error(model):

@@ -250,6 +250,32 @@ class TestStep:
         step = on(persistence_time=300, persistence_array_file=path, dn_threshold=30000.0)
         assert_tiling_is_invisible(step, exposure_of(rng, later=200).ours())
 
+    def test_an_exposure_that_is_repeated_does_not_receive_its_own_windows(self, tmp_path, rng):
+        path = str(tmp_path / "windows.asdf")
+        how = {"persistence_time": 300, "persistence_array_file": path, "save_persistence": path}
+        models = []
+        for name, later in (("a_ramp.fits", 0), ("b_ramp.fits", 200)):
+            models.append(exposure_of(rng, later=later).ours())
+            models[-1].meta.filename = name
+            result = on(**how).run(models[-1])
+        with asdf.open(path) as file:
+            after = file["NRCA1"]["vals"][:].tolist()
+        assert_same(on(**how).run(models[-1]), result)
+        with asdf.open(path) as file:
+            assert file["NRCA1"]["vals"][:].tolist() == after
+
+    def test_a_batch_publishes_the_file_out_of_its_staging_folder(self, tmp_path, rng):
+        path, staging = tmp_path / "windows.asdf", tmp_path / "staging"
+        step = on(persistence_time=300, save_persistence=str(path))
+        step.staging = staging
+        with pytest.raises(FileNotFoundError):  # as of an attempt that has been abandoned
+            step.run(exposure_of(rng).ours())
+        assert not path.exists()
+        staging.mkdir()
+        step.run(exposure_of(rng).ours())
+        assert path.exists()
+        assert list(staging.iterdir()) == []
+
     def test_the_suffix_of_the_file_becomes_asdf(self, tmp_path, rng):
         on(save_persistence=str(tmp_path / "windows.txt")).run(exposure_of(rng).ours())
         assert [path.name for path in tmp_path.iterdir()] == ["windows.asdf"]
