@@ -214,7 +214,7 @@ class Batch:
         if is_notebook():
             self._display.show()
         else:
-            watch_batch(self.folder, Console(stderr=True, markup=False, highlight=False))
+            watch_batch(self.folder, Console(stderr=True))
 
     def results(self) -> list[Outcome]:
         """Return the exposures that have products so far, in the order of the inputs."""

@@ -13,6 +13,7 @@ from calbatch.cluster.display.progress import MemoryUse
 from calbatch.cluster.display.quantities import duration
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome, peak_memory
+from calbatch.cluster.exposure.terminal import print_text
 from calbatch.cluster.ledger import LedgerError
 from calbatch.models.errors import format_count
 
@@ -112,7 +113,7 @@ def _without_name(text: str, name: str) -> str:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(escape_text(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    print_text(console, escape_text(text), style)
 
 
 def _totals(totals: _Totals) -> Table:

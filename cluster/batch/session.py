@@ -31,6 +31,7 @@ from calbatch.cluster.driver.staging import Fence, take_over
 from calbatch.cluster.errors import RequestError, is_expected
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.outcome import Outcome
+from calbatch.cluster.exposure.terminal import print_text
 from calbatch.cluster.folder import registry
 from calbatch.cluster.ledger import DamagedLedgerError, Ledger, LedgerError
 from calbatch.cluster.planning.checksum_memory import ChecksumMemory
@@ -331,8 +332,7 @@ class _Session:
     def _compile(self, driver: Driver) -> None:
         job = driver.first_job()
         if job is not None:
-            say = partial(self.console.print, markup=False)
-            warm.compile_kernels(say, job.step, job.path, job.references)
+            warm.compile_kernels(self._say, job.step, job.path, job.references)
 
     def _introduce(self) -> None:
         rules, count = self.planner.resolution, len(self.registered.inputs)
@@ -345,5 +345,4 @@ class _Session:
             self._say(f"parameters from {name}: {format_count(members, 'exposure')}")
 
     def _say(self, text: str) -> None:
-        text = escape_text(text)
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_text(self.console, escape_text(text))

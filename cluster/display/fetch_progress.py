@@ -14,6 +14,7 @@ from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.progress import PLAIN_EVERY
 from calbatch.cluster.display.quantities import duration, megabytes
+from calbatch.cluster.exposure.terminal import print_text
 from calbatch.models.errors import format_count
 from calbatch.models.markup import make_bar, make_display
 
@@ -78,7 +79,7 @@ def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
 
         yield show
     if received.bytes:
-        console.print(received.line(), markup=False, highlight=False)
+        print_text(console, received.line())
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def _lines(received: FetchTally, console: Console) -> Iterator[Callable[[], None
         with lock:
             if time.monotonic() - last >= PLAIN_EVERY:
                 last = time.monotonic()
-                console.print(received.line(), markup=False, highlight=False)
+                print_text(console, received.line())
 
     yield refresh
 
@@ -138,14 +139,12 @@ def fetch_references(
     if references.offline:
         print_missing(names, references.cache, console)
         return references.fetch(names)
-    console.print(
-        f"fetching {format_count(len(names), 'reference file')} into {references.cache}",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    count = format_count(len(names), "reference file")
+    print_text(console, f"fetching {count} into {references.cache}")
     with show_fetch_progress(len(names), console) as show:
         failed = references.fetch(names, show)
     for name, reason in sorted(failed.items()):
-        console.print(f"{name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        print_text(console, f"{name}: {reason}")
     return failed
 
 
@@ -159,7 +158,7 @@ def print_missing(names: Sequence[str], where: str, console: Console) -> None:
         f"  {sync_command(names)}",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_text(console, line)
 
 
 def sync_command(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
 from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
 from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
+from calbatch.cluster.exposure.terminal import print_text
 from calbatch.models.markup import make_bar, make_display
 
 LIVE_EVERY = 0.1
@@ -149,7 +150,7 @@ class ProgressDisplay:
     def say(self, text: str, style: str = "") -> None:
         """Show a line."""
         text = escape_lines(text if is_live(self._console) else f"{format_time()} {text}")
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        print_text(self._console, text, style)
 
 
 def is_live(console: Console) -> bool:
@@ -217,7 +218,7 @@ def _html(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
 def _lines(tally: BatchTally, console: Console) -> Iterator[Callable[[], None]]:
     def show() -> None:
         text = f"{format_time()} {tally.line()}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_text(console, text)
 
     yield _make_refresher(PLAIN_EVERY, tally, show)
 

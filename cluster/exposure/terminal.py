@@ -22,10 +22,11 @@ class Console(rich_console.Console):
     rich removes some control characters from text, but not ESC, which starts escape sequences.
     In a file or pipe, nothing is cut or wrapped to a width. Messages, which go to standard error,
     are lost if they cannot be written, for instance to a full disk; output raises OSError.
+    Brackets and numbers in text mean nothing.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"markup": False, "highlight": False, **options})
         if options.get("width") is None and not (self.is_terminal or self.is_jupyter):
             self.width = UNLIMITED
 
@@ -57,6 +58,11 @@ class Console(rich_console.Console):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.file.fileno())
         os.close(nowhere)
+
+
+def print_text(console: rich_console.Console, text: str, style: str = "") -> None:
+    """Print a text to any console, neither wrapped nor interpreted."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Messages:

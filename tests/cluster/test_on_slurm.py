@@ -46,13 +46,13 @@ def submit(slurm_host, hold, tmp_path, monkeypatch):
 
     dask.config.refresh(paths=[str(tmp_path / "dask")])
 
-    def submitted(pipeline, *options, inputs=made.folder / "exposures"):
+    def submit_batch(pipeline, *options, inputs=made.folder / "exposures"):
         how = ("-o", tmp_path / "out", "--site", "node", "--date", DATE, "--no-fsync", *options)
         completed = calbatch("submit", pipeline, inputs, *how)
         assert completed.status == 0, completed.err
         return BatchFolder(tmp_path / "out", completed.out.strip())
 
-    yield submitted
+    yield submit_batch
     dask.config.refresh()
 
 

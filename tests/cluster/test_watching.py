@@ -31,7 +31,7 @@ def test_exposures_that_arrive_during_another_batch_are_calibrated_after_it(
     out.mkdir()
     other, refused, begin = Ledger(state_of(out)), [], again.begin_batch
 
-    def begun(*arguments, **options):
+    def begin_or_count(*arguments, **options):
         try:
             return begin(*arguments, **options)
         except HeldLedgerError:
@@ -40,7 +40,7 @@ def test_exposures_that_arrive_during_another_batch_are_calibrated_after_it(
                 other.close()
             raise
 
-    monkeypatch.setattr(again, "begin_batch", begun)
+    monkeypatch.setattr(again, "begin_batch", begin_or_count)
     stale = leave_staging_folder(out)
     completed = calbatch("watch", "superbias", folder, "-o", out, *HOW)
     assert completed.status == 0, completed.err
@@ -67,22 +67,22 @@ def test_watch_ends_with_the_worst_status_of_its_batches(folder, simulated, tmp_
     assert results == []
 
 
-def interrupted(monkeypatch, times):
+def interrupt_batches(monkeypatch, times):
     """Interrupt the first batches of a watched folder; return the results of all."""
     results, drive = [], again.drive
 
-    def driven(begun, *arguments, **options):
+    def drive_and_record(begun, *arguments, **options):
         if len(results) < times:
             request_stop(begun.folder.control, StopRequest.LATER)
         results.append(drive(begun, *arguments, **options))
         return results[-1]
 
-    monkeypatch.setattr(again, "drive", driven)
+    monkeypatch.setattr(again, "drive", drive_and_record)
     return results
 
 
 def test_watch_retries_the_rest_of_an_interrupted_batch(folder, tmp_path, monkeypatch):
-    results = interrupted(monkeypatch, 1)
+    results = interrupt_batches(monkeypatch, 1)
     completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
     assert completed.status == 0, completed.err
     assert [result.state for result in results] == ["interrupted", "done"]
@@ -90,7 +90,7 @@ def test_watch_retries_the_rest_of_an_interrupted_batch(folder, tmp_path, monkey
 
 
 def test_watch_ends_when_every_batch_is_interrupted(folder, tmp_path, monkeypatch):
-    results = interrupted(monkeypatch, 10**6)
+    results = interrupt_batches(monkeypatch, 10**6)
     completed = calbatch("watch", "superbias", folder, "-o", tmp_path / "out", *HOW)
     assert completed.status == 130, completed.err
     assert len(results) > 1

@@ -35,7 +35,7 @@ def miri(tmp_path_factory):
         yield made
 
 
-def numbered(world, count, start=0):
+def number_cases(world, count, start=0):
     """Yield a number of cases, with the subjects in turn."""
     for number, name in zip(range(count), itertools.cycle(world.subjects), strict=False):
         yield name, start + number // len(world.subjects)
@@ -63,14 +63,14 @@ def outcomes(world, cases):
 
 @pytest.mark.timeout(1200)  # on busy machines
 def test_a_sample_of_damage(world):
-    assert outcomes(world, numbered(world, SAMPLE)) == []
+    assert outcomes(world, number_cases(world, SAMPLE)) == []
 
 
 @pytest.mark.ci
 @pytest.mark.timeout(1200)
 def test_a_sample_of_damage_to_references_of_miri(miri):
     assert miri.subjects.keys() == {*OF_MIRI, "ipc"}
-    assert outcomes(miri, numbered(miri, SAMPLE // 2)) == []
+    assert outcomes(miri, number_cases(miri, SAMPLE // 2)) == []
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_sample_of_damage_to_references_of_miri(miri):
 @pytest.mark.parametrize("made", ["world", "miri"])
 def test_thousands_of_damages(made, request):
     world = request.getfixturevalue(made)
-    cases = numbered(world, LONG if made == "world" else LONG // 10, START)
+    cases = number_cases(world, LONG if made == "world" else LONG // 10, START)
     if ONLY:
         name, _, number = ONLY.rpartition(":")
         cases = [(name, int(number))] if name in world.subjects else []

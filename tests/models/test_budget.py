@@ -24,7 +24,7 @@ def flag(groupdq, pixeldq):
     return groupdq | 1, pixeldq | 1
 
 
-def near(data):
+def return_data(data):
     return data
 
 
@@ -70,7 +70,7 @@ def near_slope(data):
 
 def test_released_fields_cost_nothing():
     rate = ramp().map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
-    twice = rate.map_tiles(near, ["data"])
+    twice = rate.map_tiles(return_data, ["data"])
     assert row_bytes([twice]) == row_bytes([rate])
 
 
@@ -102,7 +102,9 @@ def test_memory_stays_within_the_budget(ints, tmp_path):
 
 
 def test_the_halo_is_read_too():
-    model = ramp().map_tiles(near, ["data"], radius=1).map_tiles(near, ["data"], radius=2)
+    model = (
+        ramp().map_tiles(return_data, ["data"], radius=1).map_tiles(return_data, ["data"], radius=2)
+    )
     with dask.config.set({"calbatch.tile-rows": 8}):
         budget = tile_budget([model])
     assert (budget.rows, budget.halo, budget.tiles) == (8, 3, 4)
@@ -110,7 +112,7 @@ def test_the_halo_is_read_too():
 
 
 def test_a_single_tile_has_no_neighbours():
-    model = ramp().map_tiles(near, ["data"], radius=3)
+    model = ramp().map_tiles(return_data, ["data"], radius=3)
     budget = tile_budget([model])
     assert (budget.rows, budget.halo, budget.tiles) == (32, 0, 1)
 
@@ -162,7 +164,7 @@ def remove(data, *, level):
 def test_tiles_kept_for_a_decision_are_counted(tmp_path):
     rng = np.random.default_rng(4)
     model = RampModel(rng.normal(size=(2, 10, 256, 64)).astype("f4"))
-    model = model.map_tiles(near, ["data"], radius=1)
+    model = model.map_tiles(return_data, ["data"], radius=1)
     decision = model.decide(peak, max, frame_bytes=77)
     made = model.map_tiles(remove, ["data"], level=decision)
     rate = made.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
@@ -193,7 +195,7 @@ def largest_of(gathered):
 def test_arrays_that_a_decision_holds_are_counted_if_their_tiles_are_not_kept(tmp_path):
     rng = np.random.default_rng(4)
     model = RampModel(rng.normal(size=(2, 10, 256, 64)).astype("f4"))
-    model = model.map_tiles(near, ["data"], radius=1)
+    model = model.map_tiles(return_data, ["data"], radius=1)
     decision = model.decide(hold, largest_of, frame_bytes=77, holds=("data",))
     made = model.map_tiles(remove, ["data"], level=decision)
     rate = made.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
@@ -213,7 +215,7 @@ def test_arrays_that_a_decision_holds_are_counted_if_their_tiles_are_not_kept(tm
 
 @pytest.mark.parametrize(("limit", "left"), [(0, None), (1000, 0), (2**30, "rest")])
 def test_references_are_cached_in_the_memory_that_a_held_ramp_leaves(limit, left):
-    model = RampModel(np.ones((2, 10, 64, 64), "f4")).map_tiles(near, ["data"], radius=1)
+    model = RampModel(np.ones((2, 10, 64, 64), "f4")).map_tiles(return_data, ["data"], radius=1)
     made = {}
     for holds in ((), ("data",)):
         decision = model.decide(hold, largest_of, frame_bytes=77, holds=holds)

@@ -78,10 +78,10 @@ def test_nothing_is_left_over_if_a_kernel_fails(tmp_path):
 
 
 def test_no_file_is_named_if_the_last_check_fails(tmp_path):
-    def lost():
+    def refuse():
         raise ModelError("superseded")
 
-    graph, writers = build_saving_graph([(image(), tmp_path / "a.fits")], before_naming=lost)
+    graph, writers = build_saving_graph([(image(), tmp_path / "a.fits")], before_naming=refuse)
     with pytest.raises(ModelError, match="superseded"):
         dask.compute(graph, scheduler="sync")
     assert not (tmp_path / "a.fits").exists()

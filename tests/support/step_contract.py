@@ -39,7 +39,7 @@ class StepContract:
 
     def inputs(self) -> list[DataModel]:
         """Return the models that the step is run on."""
-        return prepared(self.name, self.detector, self.input_kind)
+        return prepare_inputs(self.name, self.detector, self.input_kind)
 
     def step(self):
         return registry.find(self.name)(**self.references(), **self.parameters)
@@ -119,7 +119,7 @@ def raw(detector: str):
 
 
 @cache
-def prepared(name: str, detector: str, kind: str) -> list[DataModel]:
+def prepare_inputs(name: str, detector: str, kind: str) -> list[DataModel]:
     """Return the input of a step: the exposure after the steps before it, from files."""
     exposure = raw(detector)
     pipeline = Detector1Pipeline()
@@ -136,8 +136,8 @@ def prepared(name: str, detector: str, kind: str) -> list[DataModel]:
     if kind == "rates":
         pipeline.ramp_fit.override_gain = exposure.reference("gain")
         pipeline.ramp_fit.override_readnoise = exposure.reference("readnoise")
-        return [_stored(m, exposure, f"{name}{i}") for i, m in enumerate(pipeline.ramp_fit(model))]
-    return [_stored(model, exposure, name)]
+        return [_store(m, exposure, f"{name}{i}") for i, m in enumerate(pipeline.ramp_fit(model))]
+    return [_store(model, exposure, name)]
 
 
 def _reference(exposure, kind: str) -> str:
@@ -147,7 +147,7 @@ def _reference(exposure, kind: str) -> str:
         return "N/A"
 
 
-def _stored(model: DataModel, exposure, name: str) -> DataModel:
+def _store(model: DataModel, exposure, name: str) -> DataModel:
     path = model.save(exposure.path.with_name(f"before_{name}.fits"))
     return type(model)(path)
 
@@ -160,7 +160,7 @@ def arrays(model: DataModel) -> dict[str, np.ndarray]:
 
 def _forget_tiles() -> None:
     """Reopen the models: a source keeps the tiles that were chosen first."""
-    prepared.cache_clear()
+    prepare_inputs.cache_clear()
 
 
 def _refuse(*args, **kwargs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calbatch.cluster.batch.report import print_summary
 from calbatch.cluster.batch.result import Result
-from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.exposure.terminal import Console, print_text
 
 
 def conclude(result: Result, *, timings: bool = False) -> int:
@@ -13,5 +13,5 @@ def conclude(result: Result, *, timings: bool = False) -> int:
         print_summary(result, Console(), timings=timings)
     except OSError as error:  # for instance, a full disk
         text = f"the summary cannot be printed: {error.strerror}; `calbatch report {result.name}`"
-        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+        print_text(Console(stderr=True), text)
     return result.exit_status

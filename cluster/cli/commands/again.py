@@ -22,7 +22,7 @@ from calbatch.cluster.batch.session import drive
 from calbatch.cluster.cli.commands._endings import conclude
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
-from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.exposure.terminal import Console, print_text
 from calbatch.cluster.folder import find_batch
 from calbatch.cluster.ledger import HeldLedgerError, View
 from calbatch.cluster.ledger.records import OPEN
@@ -44,7 +44,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
     """Calibrate exposures of a batch again if their references differ in another context."""
     folder = find_batch(batch)
     folder.secure()
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True)
     with View(folder.state) as view:
         row = view.batch(folder.name)
         step = reconfigure(folder, row)
@@ -176,7 +176,7 @@ def _status_of(selection: UnitSelection, *, is_behind: bool) -> int:
 
 
 def _print_line(console: Console, text: str) -> None:
-    console.print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
+    print_text(console, escape_text(text))
 
 
 def _require_watchable(step: Step, order: Order) -> None:

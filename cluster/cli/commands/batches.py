@@ -18,7 +18,7 @@ from calbatch.cluster.display.quantities import DAY
 from calbatch.cluster.driver import control
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
-from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.exposure.terminal import Console, print_text
 from calbatch.cluster.folder import (
     BatchFolder,
     find_batch,
@@ -55,7 +55,7 @@ def _print_advice(folder: BatchFolder) -> None:
         f"  calbatch logs {folder.name} -f         # its events\n"
         f"  calbatch cancel {folder.name}"
     )
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+    print_text(Console(stderr=True), text)
 
 
 def drive(output: str, name: str) -> int:
@@ -134,7 +134,7 @@ def resume(batch: str | None, *, detach: bool, debug: bool) -> int:
         _print_choice(folder)
     registered = resume_batch(folder, failed=True, hold=True)
     if not registered.inputs:
-        console.print(f"{folder.name}: nothing is left to do", markup=False, highlight=False)
+        print_text(console, f"{folder.name}: nothing is left to do")
         return 0
     if detach:
         from calbatch.cluster.batch.launching import launch
@@ -153,14 +153,14 @@ def cancel(batch: str | None, *, now: bool) -> int:
         _print_choice(folder)
     stop_driver(folder, now=now)
     action = "abandons running exposures" if now else "finishes running exposures"
-    Console().print(f"{folder.name}: {action}, and starts no further exposures", highlight=False)
+    print_text(Console(), f"{folder.name}: {action}, and starts no further exposures")
     return 0
 
 
 def _print_choice(folder: BatchFolder) -> None:
     """Print the batch that a command without a name is about to change."""
     text = f"batch {folder.name}, with products in {folder.output}"
-    Console(stderr=True).print(escape_text(text), markup=False, highlight=False, soft_wrap=True)
+    print_text(Console(stderr=True), escape_text(text))
 
 
 def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
@@ -214,7 +214,7 @@ def _describe_batches() -> Iterator[dict[str, str | int | None]]:
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:
     """Forget batches that have ended: their records and logs, never their products."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     folders = [find_batch(b) for b in batches] or list(find_registered())
     limit = time.time() - (0.0 if batches else older_than * DAY)
     for folder in folders:

@@ -58,7 +58,7 @@ class Score:
 def main(output: str, picture: str | None = None) -> int:
     """Run the demonstration; return the exit status, 1 if a check failed."""
     start = time.perf_counter()
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
     if picture is not None and importlib.util.find_spec("matplotlib") is None:
         raise RequestError("--picture needs matplotlib: pip install 'calbatch[plot]'")
     folder = claim_folder(Path(output), {"command": "demo"})

@@ -29,7 +29,7 @@ def main(output: str, *, as_json: bool) -> int:
         findings = list(find_problems(output))
         print_json_lines(map(asdict, findings))
         return 1 if any(finding.state == WRONG for finding in findings) else 0
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
     states = []
     for finding in find_problems(output):
         states.append(finding.state)

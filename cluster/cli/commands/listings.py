@@ -110,7 +110,7 @@ def _describe_parameters(step: Step) -> Iterator[dict[str, Any]]:
 def inspect(path: str, *, meta: bool) -> None:
     """Print a file's model and metadata."""
     model = datamodels.open(path)
-    console = Console(soft_wrap=True, markup=False)
+    console = Console(soft_wrap=True)
     console.print(repr(model))
     if meta:
         for name, value in model.to_flat_dict().items():

@@ -44,7 +44,7 @@ def logs(
         raise RequestError(f"{exposure}, --number {number}: give one of them")
     if exposure is not None and not exposure:  # a part of all names
         raise RequestError("the name of the exposure is empty; give a part of its file's name")
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
     if exposure is None and number is None:
         folder, exposure = _find_batch_or_exposure(batch)
     else:

@@ -44,7 +44,7 @@ def main(
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     graph = collect_units(step, find_inputs(step, order), output)
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
     with ExitStack() as stack:
         ledger = _open_ledger(stack, output)
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None

@@ -11,7 +11,7 @@ from calbatch.models.errors import format_count
 
 def main(output: str) -> int:
     """Rebuild a damaged ledger, and print the batches of the new one."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     aside, batches = rebuild_ledger(parse_place(output))
     if aside is None:
         console.print(f"{escape_text(output)}: the ledger is intact; nothing was changed")

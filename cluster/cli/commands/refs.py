@@ -14,7 +14,7 @@ from calbatch.cluster.display.fetch_progress import print_missing, show_fetch_pr
 from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.errors import RequestError
-from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.exposure.terminal import Console, print_text
 from calbatch.cluster.planning.inputs import find_exposures
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client import Client, listing
@@ -74,7 +74,7 @@ def diff(old: str, new: str, inputs: Sequence[str], *, as_json: bool) -> int:
         exposures = format_count(len(paths) - len(faults), "exposure")
         _say(f"{changed} of {exposures} with other references in {after.context}")
     for reason in faults.values():
-        Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
+        print_text(Console(stderr=True), reason)
     return 1 if faults else 0
 
 
@@ -131,7 +131,7 @@ def sync(
         return _ensure_cached(client, listing.files_of_context(client, instruments or None))
     table = listing.table_of_files(client, _paths(items), _types(pipeline))
     for reason in table.faults.values():
-        Console(stderr=True).print(reason, markup=False, highlight=False, soft_wrap=True)
+        print_text(Console(stderr=True), reason)
     if pipeline is not None:
         _print_unresolved(table)
     return _ensure_cached(client, table.names()) or (1 if table.faults else 0)
@@ -222,7 +222,7 @@ def _console() -> Console:
 
 
 def _say(text: str) -> None:
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+    print_text(Console(), text)
 
 
 def _print_table(names: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ from calbatch.cluster.display.plain_lines import print_lines
 from calbatch.cluster.display.quantities import megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
-from calbatch.cluster.exposure.terminal import Console
+from calbatch.cluster.exposure.terminal import Console, print_text
 from calbatch.cluster.folder import BatchFolder, find_batch
 from calbatch.cluster.ledger import View
 
@@ -75,4 +75,4 @@ def _write_report(folder: BatchFolder, output: str | None, form: str | None) -> 
             f"{path}: the report cannot be written: {error.strerror}; give another file with -o"
         ) from error
     line = f"{path}: {megabytes(path.stat().st_size)}"
-    Console(stderr=True).print(escape_text(line), markup=False, highlight=False, soft_wrap=True)
+    print_text(Console(stderr=True), escape_text(line))

@@ -19,7 +19,7 @@ RECORD_NAME = "made-by-calbatch.json"
 
 def main(folder: str, preset: str, exposures: int, seed: int) -> None:
     """Simulate a set, and print its contents and the commands that calibrate it."""
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
     specs = find_preset(preset)
     made_with = {"command": "simulate", "preset": preset, "exposures": exposures, "seed": seed}
     place = claim_folder(Path(folder), made_with)

@@ -34,7 +34,7 @@ def status(batch: str | None, *, as_json: bool, watch: bool, exposures: bool = F
     """
     if watch and exposures:
         raise RequestError("--watch, --exposures: give one of them")
-    folder, console = find_batch(batch), Console(markup=False, highlight=False)
+    folder, console = find_batch(batch), Console()
     if watch and not as_json:
         return watch_batch(folder, console).exit_status
     if watch:

@@ -51,12 +51,12 @@ def models(tmp_path_factory):
 )
 def test_a_command_is_split_into_words_and_files(text, words):
     found = Command.of(text)
-    joined = tuple(merged(word) for word in found.words)
-    assert joined == tuple(merged(word) for word in words)
+    joined = tuple(merge_texts(word) for word in found.words)
+    assert joined == tuple(merge_texts(word) for word in words)
     assert found.text == text
 
 
-def merged(word):
+def merge_texts(word):
     """Return a word with neighbouring texts as one."""
     pieces = []
     for piece in word:

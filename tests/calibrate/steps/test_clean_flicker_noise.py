@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from support.agreement import assert_close
 from support.simulated import offline, small_exposure
-from support.step_contract import StepContract, prepared, raw
+from support.step_contract import StepContract, prepare_inputs, raw
 
 from calbatch.calibrate.errors import ParameterError, StepError
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
@@ -41,10 +41,10 @@ def without_dead_pixels(detector):
     return exposure, RampModel(path)
 
 
-def observed(detector):
+def load_exposure(detector):
     if detector == "MIRIMAGE":
         return without_dead_pixels(detector)
-    (ramp,) = prepared(NAME, detector, "ramp")
+    (ramp,) = prepare_inputs(NAME, detector, "ramp")
     return raw(detector), ramp
 
 
@@ -68,7 +68,7 @@ class TestAgreementWithJwst:
         from jwst.clean_flicker_noise import CleanFlickerNoiseStep as JwstStep
         from stdatamodels.jwst import datamodels
 
-        exposure, ramp = observed(detector)
+        exposure, ramp = load_exposure(detector)
         with offline(exposure.set), dask.config.set({"calbatch.tile-rows": 9}):
             theirs = JwstStep.call(datamodels.RampModel(str(ramp.path)), skip=False, **parameters)
             ours = on(**parameters).run(ramp.copy())
@@ -93,7 +93,7 @@ class TestAgreementWithJwst:
     )
     def test_ramps_agree(self, tmp_path, detector, parameters):
         path, theirs = self.both(detector, tmp_path, **parameters)
-        exposure, before = observed(detector)
+        exposure, before = load_exposure(detector)
         noise = fits.getdata(exposure.reference("readnoise"))
         with fits.open(path) as hdus:
             assert hdus[0].header["S_CLNFNS"] == theirs.meta.cal_step.clean_flicker_noise
@@ -118,7 +118,7 @@ class TestAgreementWithJwst:
         from stdatamodels.jwst import datamodels
 
         rng = np.random.default_rng(2)
-        (ramp,) = prepared(NAME, "NIS", "ramp")
+        (ramp,) = prepare_inputs(NAME, "NIS", "ramp")
         mask = datamodels.ImageModel((rng.random(ramp.frame) < 0.7).astype("f4"))
         mask.save(tmp_path / "mask.fits")
         flat = rng.normal(1, 0.1, ramp.frame).astype("f4")
@@ -210,7 +210,7 @@ class TestRules:
     def test_memory_of_the_noise_counts_in_the_plan(self):
         from calbatch.models.budget import tile_budget
 
-        (ramp,) = prepared(NAME, "NRCA1", "ramp")
+        (ramp,) = prepare_inputs(NAME, "NRCA1", "ramp")
         with offline(raw("NRCA1").set):
             cleaned = on().run(ramp.copy())
         pixels = 32 * 32

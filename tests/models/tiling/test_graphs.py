@@ -120,7 +120,7 @@ def chain(pixels, assigned=False):
     return middle, step(middle, smooth, radius=1)
 
 
-def expected(pixels, assigned=False):
+def compute_products(pixels, assigned=False):
     first = smooth(pixels) * np.float32(2 if assigned else 1)
     level = np.mean(np.concatenate([first[(..., *r.within(WHOLE))].ravel() for r in EDGES]
                                    ).astype("f8"))  # fmt: skip
@@ -147,7 +147,7 @@ def compute(sinks, rows, scheduler="sync"):
 def test_the_result_is_the_same_for_any_tile_height(pixels, rows, assigned, scheduler):
     middle, last = chain(pixels, assigned)
     products, _ = compute([Memory(middle), Memory(last)], rows, scheduler)
-    for (found, _), wanted in zip(products, expected(pixels, assigned), strict=True):
+    for (found, _), wanted in zip(products, compute_products(pixels, assigned), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 

@@ -6,7 +6,7 @@ from astropy.io import fits
 from support.agreement import assert_close
 from support.cases import long
 from support.simulated import offline
-from support.step_contract import prepared, raw
+from support.step_contract import prepare_inputs, raw
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
@@ -25,7 +25,7 @@ WHOLE = Region((0, 4), (0, 5))
 
 
 def rates(detector, kind):
-    return prepared(NAME, detector, "rates")[kind == "rateints"]
+    return prepare_inputs(NAME, detector, "rates")[kind == "rateints"]
 
 
 @pytest.mark.agreement
