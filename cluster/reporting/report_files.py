@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import os
@@ -12,10 +10,10 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from calbatch.cluster.display.html_pages import digest_element, read_page
 from calbatch.cluster.reporting.batch_report import BatchReport
 from calbatch.cluster.reporting.entries import LABELS, METRICS, ExposureEntry
 from calbatch.cluster.reporting.thumbnails import choose_format, draw_png
@@ -63,10 +61,10 @@ def make_page(report: BatchReport) -> str:
     """
     contents = report.describe()
     images = _draw_images(report, contents)
-    page = files("calbatch.cluster.reporting").joinpath("report.html").read_text(encoding="utf-8")
+    page = read_page("calbatch.cluster.reporting", "report.html")
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src {_hash_of('style', page)}; script-src {_hash_of('script', page)}"
+        f"style-src {digest_element(page, 'style')}; script-src {digest_element(page, 'script')}"
     )
     blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
     scripts = (
@@ -75,13 +73,6 @@ def make_page(report: BatchReport) -> str:
     )
     parts = {"POLICY": policy, "CONTENTS": _embed(contents), "IMAGES": "\n".join(scripts)}
     return re.sub(r"@([A-Z]+)@", lambda match: parts[match[1]], page)
-
-
-def _hash_of(element: str, page: str) -> str:
-    """Return the hash of an element's text, as a content security policy has it."""
-    (text,) = re.findall(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _embed(values: Any) -> str:

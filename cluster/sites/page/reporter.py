@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.resources import files
 from typing import Any
 
 import cloudpickle
 from distributed import SchedulerPlugin
 from tornado.ioloop import IOLoop, PeriodicCallback
 
+from calbatch.cluster.display.html_pages import digest_element, read_page
 from calbatch.cluster.display.monitor import BatchMonitor, BatchSnapshot
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.sites.page import plugin
@@ -61,19 +59,13 @@ class _ByValue(SchedulerPlugin):
 
 def load_page() -> tuple[str, str]:
     """Return the page and its content security policy, which admits the page's own code only."""
-    html = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    script, style = (_digest_element(html, name) for name in ("script", "style"))
+    html = read_page(__package__, "page.html")
+    script, style = (digest_element(html, name) for name in ("script", "style"))
     policy = (
-        f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
+        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     return html, policy
-
-
-def _digest_element(html: str, name: str) -> str:
-    """Return the source expression of the only element of a name: the digest of its text."""
-    (text,) = re.findall(rf"<{name}>(.*?)</{name}>", html, re.DOTALL)
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def page_link(dashboard: str, token: str) -> str:
