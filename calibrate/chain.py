@@ -89,6 +89,10 @@ class Chain(Pipeline):
             result, before = part(taken), part
         return result
 
+    def require_supported(self, exposure: DataModel) -> None:
+        """Reject what the first pipeline rejects."""
+        next(iter(self._steps.values())).require_supported(exposure)
+
     def suffixes_of(self, step: Step) -> Sequence[str]:
         """Return the suffixes of a pipeline's products, which are those of the chain."""
         return step.suffixes

@@ -94,6 +94,22 @@ class UnitAccess:
     def staging(self, folder: Path | None) -> None:
         self._staging = folder
 
+    def require_supported(self, exposure: DataModel) -> None:
+        """Reject an exposure that cannot be calibrated, as far as its header shows.
+
+        A batch calls this when it plans, before references are chosen; `process` checks again.
+
+        Parameters
+        ----------
+        exposure : DataModel
+            The exposure, of which no pixel is read.
+
+        Raises
+        ------
+        StepError
+            If it cannot be calibrated. The base class accepts everything.
+        """
+
     def shared_files(self) -> Mapping[str, str]:
         """Return the parameters in use that name the same file for every exposure.
 

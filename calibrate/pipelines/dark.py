@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from calbatch.calibrate.pipeline import Pipeline, order_steps
 from calbatch.calibrate.pipelines._detector_steps import MIRI, NEAR_INFRARED
 from calbatch.calibrate.step import Step
-from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._ramps import as_ramp, require_ramp
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.emicorr import EmiCorrStep
 from calbatch.calibrate.steps.firstframe import FirstFrameStep
@@ -52,6 +52,10 @@ class DarkPipeline(Pipeline):
             return super().steps_for(instrument)
         order, others = (MIRI, NEAR_INFRARED) if instrument == "MIRI" else (NEAR_INFRARED, MIRI)
         return order_steps(self.steps(), order, set(others) - set(order))
+
+    def require_supported(self, exposure: DataModel) -> None:
+        """Reject exposures that are no ramps, or in an unsupported readout; see the base class."""
+        require_ramp(exposure, before_refpix=True)
 
     def process(self, exposure: DataModel) -> RampModel:
         """Return the corrected ramp, (integrations, groups, rows, columns).

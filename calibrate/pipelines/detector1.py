@@ -9,7 +9,7 @@ from calbatch.calibrate.parameters import Boolean
 from calbatch.calibrate.pipeline import Pipeline, order_steps
 from calbatch.calibrate.pipelines._detector_steps import MIRI, NEAR_INFRARED
 from calbatch.calibrate.step import Step
-from calbatch.calibrate.steps._ramps import as_ramp
+from calbatch.calibrate.steps._ramps import as_ramp, require_ramp
 from calbatch.calibrate.steps.charge_migration import ChargeMigrationStep
 from calbatch.calibrate.steps.clean_flicker_noise import CleanFlickerNoiseStep
 from calbatch.calibrate.steps.dark_current import DarkCurrentStep
@@ -84,6 +84,10 @@ class Detector1Pipeline(Pipeline):
             return super().steps_for(instrument)
         others = {alias for steps in DETECTOR_STEPS.values() for alias in steps} - set(detector)
         return order_steps(self.steps(), (*detector, *COMMON), others)
+
+    def require_supported(self, exposure: DataModel) -> None:
+        """Reject exposures that are no ramps, or in an unsupported readout; see the base class."""
+        require_ramp(exposure, before_refpix=True)
 
     def process(self, exposure: DataModel) -> Any:
         """Return (rate, rateints), or the corrected ramp if ramp_fit is skipped."""

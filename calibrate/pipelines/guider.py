@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.pipeline import Pipeline
-from calbatch.calibrate.steps._guide_stars import as_guider, as_guider_rates
+from calbatch.calibrate.steps._guide_stars import as_guider, as_guider_rates, require_guide_star
 from calbatch.calibrate.steps.dq_init import DQInitStep
 from calbatch.calibrate.steps.flat_field import FlatFieldStep
 from calbatch.calibrate.steps.guider_cds import GuiderCdsStep
@@ -20,6 +20,10 @@ class GuiderPipeline(Pipeline):
 
     step_defs = {"dq_init": DQInitStep, "guider_cds": GuiderCdsStep, "flat_field": FlatFieldStep}
     suffixes = ("cal",)
+
+    def require_supported(self, exposure: DataModel) -> None:
+        """Reject exposures that are not of guide stars; see the base class."""
+        require_guide_star(exposure)
 
     def process(self, exposure: DataModel) -> DataModel:
         """Return the rates divided by the flat.

@@ -30,7 +30,7 @@ def as_guider(exposure: DataModel) -> GuiderRawModel:
     StepError
         If it is of another type, or its data are not single reads.
     """
-    _require_guide_star(exposure)
+    require_guide_star(exposure)
     if len(exposure.shape or ()) != 4:
         raise StepError(
             f"{exposure.path}: must be a raw guide-star exposure, (integrations, groups, rows, "
@@ -47,7 +47,7 @@ def as_guider_rates(exposure: DataModel) -> GuiderCalModel:
     StepError
         If it is of another type, or its data are not rates.
     """
-    _require_guide_star(exposure)
+    require_guide_star(exposure)
     if len(exposure.shape or ()) != 3:
         raise StepError(
             f"{exposure.path}: must hold the rates of a guide-star exposure, (integrations, rows, "
@@ -56,7 +56,14 @@ def as_guider_rates(exposure: DataModel) -> GuiderCalModel:
     return exposure if isinstance(exposure, GuiderCalModel) else GuiderCalModel(exposure)
 
 
-def _require_guide_star(exposure: DataModel) -> None:
+def require_guide_star(exposure: DataModel) -> None:
+    """Reject an exposure of another type.
+
+    Raises
+    ------
+    StepError
+        If it is not of a guide star.
+    """
     if not is_guide_star(exposure):
         raise StepError(
             f"{exposure.path}: its EXP_TYPE is {exposure.meta.exposure.type}, but the pipeline "

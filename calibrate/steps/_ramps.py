@@ -39,6 +39,15 @@ def as_ramp(exposure: DataModel, *, before_refpix: bool = False) -> RampModel:
         If the exposure is not a ramp, its readout is not supported yet, or its groups are
         impossible.
     """
+    require_ramp(exposure, before_refpix=before_refpix)
+    stripes = stripes_of(exposure)
+    if stripes is not None and stripes.is_super:
+        exposure = stack_stripes(exposure, stripes)
+    return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
+
+
+def require_ramp(exposure: DataModel, *, before_refpix: bool = False) -> None:
+    """Reject what `as_ramp` rejects."""
     if exposure.shape is None or len(exposure.shape) != 4:
         raise StepError(
             f"{exposure.path}: must be a ramp, (integrations, groups, rows, columns), "
@@ -49,14 +58,11 @@ def as_ramp(exposure: DataModel, *, before_refpix: bool = False) -> RampModel:
     refuse_readouts(exposure)
     _require_possible_counts(exposure)
     stripes = stripes_of(exposure)
-    if stripes is not None and stripes.is_super:
-        if not before_refpix:
-            raise StepError(
-                f"{exposure.path}: its integrations are superstripes (SSTR_NST = {stripes.count}), "
-                "which the step refpix has to collate first"
-            )
-        exposure = stack_stripes(exposure, stripes)
-    return exposure if isinstance(exposure, RampModel) else RampModel(exposure)
+    if stripes is not None and stripes.is_super and not before_refpix:
+        raise StepError(
+            f"{exposure.path}: its integrations are superstripes (SSTR_NST = {stripes.count}), "
+            "which the step refpix has to collate first"
+        )
 
 
 def refuse_readouts(exposure: DataModel) -> None:

@@ -243,6 +243,7 @@ class Planner:
             stamp = read_stamp(planned.path)
             layout = read_layout(stamp)
             with datamodels.open(planned.path, layout) as model:
+                self._step_of(planned.pipeline).require_supported(model)
                 shape = " x ".join(map(str, model.shape))
                 arrays = {SHAPE: shape, TYPE: type(model).__name__}
                 planned.header = {**model.to_flat_dict(), **arrays}

@@ -16,6 +16,7 @@ from support.batches import (
 from support.chaos import driver_of, kill, require_consistent, run_disturbed, spread_actions
 from support.gated import BRIEF, DYING, GATE, HUNGRY, SLOW, WANTED
 from support.onehost import is_left, slurm, start_soon
+from support.pages_of_batches import read_batch, read_data
 from support.placed import make_importable
 from support.toys import registered_toys, write_ordered_association
 from support.waiting import eventually
@@ -62,6 +63,10 @@ def until(condition, seconds=240):
 
 def state(folder):
     return json.loads(calbatch("status", folder.name, "--json").out)["state"]
+
+
+def dashboard(folder):
+    return json.loads(calbatch("status", folder.name, "--json").out)["dashboard"]
 
 
 def log(folder):
@@ -114,6 +119,22 @@ def test_associations_and_exposures_in_order_are_done_by_jobs(submit, tmp_path, 
     assert "p_cal.fits" in checksums(folder.output)
     assert checksums(folder.output) == checksums(tmp_path / "b")
     until(lambda: slurm("squeue", "-h") == "")
+
+
+@pytest.mark.ci
+def test_the_page_of_a_batch_is_at_the_address_that_its_status_shows(submit, tmp_path):
+    folder = submit(SLOW)
+    until(lambda: unfinished_products(folder.output))
+    link = dashboard(folder)
+    until(lambda: "r" in (read_batch(link, folder.name) or {}).get("grid", ""))
+    found = read_batch(link, folder.name)
+    assert (found["state"], found["total"]) == ("running", 3)
+    assert found["private"]["output"] == str(folder.output)
+    (worker,) = read_data(link.partition("/calbatch#")[0])["workers"]
+    assert worker["memory"] > 0
+    (tmp_path / "gate").touch()
+    until(lambda: state(folder) == "done")
+    assert dashboard(folder) == ""
 
 
 def test_a_requeued_driver_continues(submit, tmp_path):

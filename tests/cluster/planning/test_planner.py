@@ -3,9 +3,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.batches import DATE
+from support.guide_stars import guide_star
 
+from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import KnownHeader, ProductRow
@@ -239,3 +242,25 @@ def test_damage_explains_why_a_file_cannot_be_opened(raw, tmp_path):
     assert find_damage(raw) is None
     (tmp_path / "b.fits").write_bytes(raw.read_bytes()[:4000])
     assert isinstance(find_damage(tmp_path / "b.fits"), ModelError)
+
+
+@pytest.mark.usefixtures("simulated")
+@pytest.mark.parametrize(
+    ("pipeline", "kind", "reason"),
+    [
+        ("detector1", "FGS_TRACK", "guide-star exposures .* calbatch run guider"),
+        ("dark", "FGS_TRACK", "guide-star exposures .* calbatch run guider"),
+        ("detector1,dq_init", "FGS_TRACK", "guide-star exposures .* calbatch run guider"),
+        ("guider", "FGS_IMAGE", "its EXP_TYPE is FGS_IMAGE"),
+    ],
+)
+def test_no_references_are_chosen_if_the_header_excludes_an_exposure(
+    tmp_path, pipeline, kind, reason
+):
+    path = guide_star(
+        tmp_path / "a_uncal.fits", np.random.default_rng(1), "FGS_TRACK", EXP_TYPE=kind
+    )
+    (planned,) = planner(pipeline).plan_block([(0, path)])
+    with pytest.raises(StepError, match=f"{path}: .*{reason}"):
+        raise planned.error
+    assert planned.files() == planned.references.missing == {}
