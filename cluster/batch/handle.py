@@ -39,6 +39,7 @@ from calbatch.cluster.batch.watching.batch_status import (
     watch_batch,
 )
 from calbatch.cluster.batch.watching.status_html import status_as_html
+from calbatch.cluster.batch.watching.thumbnails_html import Thumbnails
 from calbatch.cluster.display.live_html import (
     LiveDisplay,
     Snapshot,
@@ -246,6 +247,23 @@ class Batch:
                 for row, _, products in view.exposures_in_full(view.batch(folder.name).id)
             ]
         return pandas.DataFrame.from_records(records, index="number")
+
+    def thumbnails(self, most: int = 24) -> Thumbnails:
+        """Return quick-looks of products, which a notebook shows as images.
+
+        They have been sampled from the products' rows during calibration; no file is read.
+
+        Parameters
+        ----------
+        most : int
+            Maximum number: the latest products, the last one first.
+        """
+        from calbatch.cluster.display.thumbnails import draw_thumbnails  # NumPy is slow to import
+
+        folder = self.folder
+        with View(folder.state) as view:
+            looks = view.quick_looks(view.batch(folder.name).id, most)
+        return Thumbnails(folder.name, list(draw_thumbnails(looks)))
 
     # -- showing --------------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@ from calbatch.cluster.ledger.records import AttemptRow
 MOST_TRIES = 10
 """Number of tries that are described: the latest."""
 
+MOST_IMAGES = 6
+"""Number of products whose quick-looks are shown: the latest."""
+
 LONGEST_LOG = 20_000
 """Characters of the end of a try's log that are shown."""
 
@@ -34,7 +37,8 @@ def describe_exposure(view: View, batch: str, number: int) -> Mapping[str, Any]:
     LedgerError
         If there is no such exposure.
     """
-    row = view.exposure(view.batch(batch).id, number)
+    batch_id = view.batch(batch).id
+    row = view.exposure(batch_id, number)
     texts = describe_failed(number, row.path, row.reason)
     return {
         "number": number,
@@ -44,8 +48,17 @@ def describe_exposure(view: View, batch: str, number: int) -> Mapping[str, Any]:
         "note": shorten(row.note),
         "steps": {shorten(name): seconds for name, seconds in row.stages.items()},
         "products": [shorten(product.path) for product in view.products(row.id)],
+        "images": _draw_images(view, batch_id, number),
         "tries": _describe_tries(view.attempts(row.id)[-MOST_TRIES:]),
     }
+
+
+def _draw_images(view: View, batch: int, number: int) -> Sequence[Mapping[str, str]]:
+    """Return the name of each product that has a quick-look, and its image as PNG in base 64."""
+    from calbatch.cluster.display.thumbnails import draw_thumbnails  # NumPy is slow to import
+
+    looks = view.quick_looks(batch, MOST_IMAGES, number=number)
+    return [{"name": shorten(name), "png": png} for name, png in draw_thumbnails(looks)][::-1]
 
 
 def _describe_tries(attempts: Sequence[AttemptRow]) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # NumPy is slow to import, and most commands need none
     from calbatch.models.statistics.product_statistics import ProductStatistics
+    from calbatch.models.statistics.quick_look import QuickLook
 
 TABLE = "statistics"
 
@@ -56,10 +57,8 @@ class StatisticsRows:
 
         In a ledger of a version of calbatch that had no statistics, they are None.
         """
-        query = "SELECT count(*) AS n FROM sqlite_master WHERE name = ?"
-        is_there = bool(next(self._rows(query, TABLE))["n"])
         columns, join = "NULL AS body, NULL AS quick_look", ""
-        if is_there:
+        if self._has_statistics():
             columns = "statistics.body, statistics.quick_look"
             join = "LEFT JOIN statistics ON statistics.digest = products.digest"
         for row in self._rows(
@@ -70,6 +69,39 @@ class StatisticsRows:
         ):
             number, path, body, packed = row.values()
             yield MeasuredProduct(number, str(path), _decode(body, packed))
+
+    def quick_looks(
+        self, batch: int, most: int, *, number: int | None = None
+    ) -> list[tuple[str, QuickLook]]:
+        """Return the paths and quick-looks of products that have one, the latest first.
+
+        Parameters
+        ----------
+        batch : int
+            The batch.
+        most : int
+            Maximum number.
+        number : int, optional
+            The exposure; by default any.
+        """
+        if not self._has_statistics():
+            return []
+        one, numbers = ("", ()) if number is None else ("AND exposures.number = ? ", (number,))
+        rows = self._rows(
+            "SELECT products.path, statistics.body, statistics.quick_look FROM exposures "
+            "JOIN products ON products.exposure = exposures.id "
+            "JOIN statistics ON statistics.digest = products.digest "
+            f"WHERE batch = ? {one}AND statistics.quick_look IS NOT NULL "
+            "ORDER BY products.id DESC LIMIT ?",
+            batch, *numbers, most,
+        )  # fmt: skip
+        found = ((row["path"], _decode(row["body"], row["quick_look"])) for row in rows)
+        return [(str(path), each.quick_look) for path, each in found if each and each.quick_look]
+
+    def _has_statistics(self) -> bool:
+        """Return whether the ledger is of a version that has statistics."""
+        query = "SELECT count(*) AS n FROM sqlite_master WHERE name = ?"
+        return bool(next(self._rows(query, TABLE))["n"])
 
 
 def _decode(body: Any, packed: Any) -> ProductStatistics | None:

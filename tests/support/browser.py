@@ -83,10 +83,11 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def open(self, path: Path) -> None:
-        """Open a file, and wait until it is complete."""
-        self.call("Page.navigate", url=path.as_uri())
-        address = json.dumps(path.as_uri())
+    def open(self, place: Path | str) -> None:
+        """Open a file or an address, and wait until it is complete."""
+        url = place.as_uri() if isinstance(place, Path) else place
+        self.call("Page.navigate", url=url)
+        address = json.dumps(url)
         eventually(
             lambda: self.evaluate(
                 f"document.readyState === 'complete' && location.href === {address}"

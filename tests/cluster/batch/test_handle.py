@@ -1,6 +1,7 @@
 """Batches as objects: started, followed, cancelled and attached to."""
 
 import asyncio
+import base64
 import inspect
 import json
 import sys
@@ -10,6 +11,7 @@ import pytest
 from support.batches import DATE, checksums, products_in, small_set, unfinished_products
 from support.gated import GATE, SLOW
 from support.html_text import read_html
+from support.measured_batches import record_measured, statistics_of
 from support.placed import make_importable
 from support.recorded import product, record_batch
 from support.waiting import eventually
@@ -207,3 +209,16 @@ def test_progress_is_printed_outside_notebooks(recorded, capsys):
 def test_an_unknown_batch_is_refused():
     with pytest.raises(RequestError, match="neither one of your batches"):
         calbatch.attach("20000101-000000-none")
+
+
+def test_quick_looks_of_products_are_images_in_a_notebook(tmp_path):
+    name = f"<b>{'x' * 20}"
+    folder = record_measured(tmp_path / name, {n: [statistics_of(n)] for n in range(3)})
+    found = calbatch.attach(str(folder.output)).thumbnails(2)
+    assert [product for product, _ in found.images] == ["e2_rate.fits", "e1_rate.fits"]
+    assert repr(found) == f"<2 quick-looks of {folder.name}>"
+    shown = found._repr_html_()
+    assert shown.count("<img ") == 2
+    for _, png in found.images:
+        assert base64.b64decode(png).startswith(b"\x89PNG")
+        assert f'src="data:image/png;base64,{png}"' in shown

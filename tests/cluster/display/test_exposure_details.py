@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from support.measured_batches import record_measured, statistics_of
 
 from calbatch.cluster.display.exposure_details import LONGEST_LOG, MOST_TRIES, describe_exposure
+from calbatch.cluster.display.thumbnails import FORMATS, draw_png
 from calbatch.cluster.ledger import Ledger, LedgerError, ProductRow, View
 
 HOSTILE = "<script>\x1b[31m"
@@ -61,3 +63,15 @@ def test_an_exposure_that_has_not_begun_has_no_tries(view):
 def test_a_number_that_no_exposure_has_is_an_error(view):
     with pytest.raises(LedgerError, match="batch b has no exposure 2"):
         describe_exposure(view, "b", 2)
+
+
+def test_products_are_shown_by_their_quick_looks(tmp_path):
+    folder = record_measured(tmp_path, {0: [statistics_of(0), statistics_of(1)], 1: []})
+    with View(folder.state) as view:
+        images = describe_exposure(view, folder.name, 0)["images"]
+        assert describe_exposure(view, folder.name, 1)["images"] == []
+    wanted = [draw_png(statistics_of(n).quick_look, FORMATS[0]) for n in (0, 1)]
+    assert images == [
+        {"name": name, "png": png}
+        for name, png in zip(("e0_rate.fits", "e0_rateints.fits"), wanted, strict=True)
+    ]

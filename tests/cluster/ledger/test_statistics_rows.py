@@ -68,3 +68,23 @@ def test_an_older_ledger_has_no_statistics(tmp_path):
 def test_statistics_of_boundless_length_are_not_recorded(tmp_path):
     long = replace(statistics_of(0), metadata={"x" * 30_000: 1.0})
     assert [each.statistics for each in read(record_measured(tmp_path, {0: [long]}))] == [None]
+
+
+def test_quick_looks_are_found_the_latest_first(tmp_path):
+    without = replace(statistics_of(3), quick_look=None)
+    folder = record_measured(tmp_path, {0: [statistics_of(0), statistics_of(1)], 1: [without],
+                                        2: [statistics_of(2)]})  # fmt: skip
+    change(folder, "UPDATE statistics SET body = 'damaged' WHERE digest = ?", f"{tmp_path}-0-rate")
+    with View(folder.state) as view:
+        batch = view.batch(folder.name).id
+        assert view.quick_looks(batch, 5) == [
+            (f"{tmp_path}/e2_rate.fits", statistics_of(2).quick_look),
+            (f"{tmp_path}/e0_rateints.fits", statistics_of(1).quick_look),
+        ]
+        assert len(view.quick_looks(batch, 1)) == 1
+        ((path, _),) = view.quick_looks(batch, 5, number=0)
+        assert path == f"{tmp_path}/e0_rateints.fits"
+        assert view.quick_looks(batch, 5, number=1) == []
+    change(folder, "DROP TABLE statistics")  # as in a ledger of a version without
+    with View(folder.state) as view:
+        assert view.quick_looks(batch, 5) == []

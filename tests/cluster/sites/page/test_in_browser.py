@@ -4,11 +4,16 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from support.browser import open_browser
 from support.pages_of_batches import SCRIPT, hostile_monitor
+from support.waiting import eventually
 
+from calbatch.cluster.display.thumbnails import FORMATS, draw_png
 from calbatch.cluster.sites.page.reporter import report_batch
+from calbatch.models.statistics.quick_look import QuickLook
 
 pytestmark = [pytest.mark.ci, pytest.mark.services]
 
@@ -31,13 +36,20 @@ def open_in_browser(url, folder):
     return done.stdout
 
 
+def describe(number):
+    """Return the details of an exposure with a quick-look."""
+    look = QuickLook.from_means(np.arange(96.0 * 96).reshape(96, 96))
+    images = [{"name": f"{SCRIPT}.fits", "png": draw_png(look, FORMATS[0])}]
+    return {"number": number, "path": SCRIPT, "state": "failed", "images": images, "tries": []}
+
+
 @pytest.fixture(scope="module")
 def base():
     """Return the address of a dashboard whose page shows a batch of hostile texts."""
     with (
         LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE) as cluster,
         Client(cluster, set_as_default=False) as client,
-        report_batch(client, hostile_monitor(TOTAL), "token", print, describe=lambda number: {}),
+        report_batch(client, hostile_monitor(TOTAL), "token", print, describe=describe),
     ):
         yield cluster.dashboard_link.removesuffix("/status")
 
@@ -65,3 +77,15 @@ def test_without_the_token_the_page_says_where_paths_are(base, tmp_path):
     shown = open_in_browser(f"{base}/calbatch", tmp_path)
     assert "the link that calbatch printed shows paths and reasons" in shown
     assert "/data/" not in shown
+
+
+def test_a_click_at_an_exposure_shows_its_quick_looks(base, tmp_path):
+    with open_browser(tmp_path / "profile") as page:
+        page.open(f"{base}/calbatch#token")
+        eventually(lambda: page.evaluate("document.querySelector('#failures button') !== null"))
+        page.click("document.querySelector('#failures button')")
+        image = "document.querySelector('#images img')"
+        eventually(lambda: page.evaluate(f"{image} !== null && {image}.complete"))
+        assert page.evaluate(f"{image}.naturalWidth") == 96
+        caption = page.evaluate("document.querySelector('#images figcaption').textContent")
+        assert caption == f"{SCRIPT}.fits: sampled rows"

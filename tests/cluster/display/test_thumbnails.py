@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calbatch.cluster.reporting.thumbnails import FORMATS, choose_format, draw_png
+from calbatch.cluster.display.thumbnails import FORMATS, choose_format, draw_png, draw_thumbnails
 from calbatch.models.statistics.quick_look import QuickLook
 
 
@@ -65,3 +65,10 @@ def test_the_best_format_that_fits_is_chosen():
 def test_a_damaged_quick_look_is_an_error():
     with pytest.raises(ValueError, match="quick-look"):
         draw_png(replace(look(), packed=b""), FORMATS[0])
+
+
+def test_a_damaged_quick_look_is_left_out():
+    look = QuickLook.from_means(np.arange(12.0).reshape(3, 4))
+    damaged = QuickLook(height=3, width=4, low=0.0, high=1.0, packed=b"damaged")
+    drawn = list(draw_thumbnails([("/out/a.fits", damaged), ("s3://out/b.fits", look)]))
+    assert drawn == [("b.fits", draw_png(look, FORMATS[0]))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,19 @@ def choose_format(count: int, total: int = LARGEST_TOTAL) -> ImageFormat | None:
     """Return the best format in which a number of images fits; None if there is none."""
     fitting = (each for each in FORMATS if count * each.longest() <= total)
     return next(fitting, None)
+
+
+def draw_thumbnails(looks: Iterable[tuple[str, QuickLook]]) -> Iterator[tuple[str, str]]:
+    """Yield the file name and the image of each quick-look, without damaged ones.
+
+    Parameters
+    ----------
+    looks : iterable of (str, QuickLook)
+        Paths of products, and their quick-looks.
+    """
+    for path, look in looks:
+        with suppress(ValueError):
+            yield path.rpartition("/")[2], draw_png(look, FORMATS[0])
 
 
 def draw_png(look: QuickLook, form: ImageFormat) -> str:
