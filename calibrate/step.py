@@ -26,6 +26,7 @@ from calbatch.calibrate.references import (
 )
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import label_operations
 
 __all__ = ["SkipStep", "Step", "StepError", "log_once"]
 log = logging.getLogger(__name__)
@@ -264,7 +265,8 @@ class Step(UnitAccess, Configurable):
             model = hooks.apply_hook(hook, model, self)
         before = len(self.root._products)
         try:
-            result = self.process(model.copy(), *args)
+            with label_operations(self.name):
+                result = self.process(model.copy(), *args)
         except SkipStep as reason:
             return self._skip(model, str(reason), reason.status)
         for hook in self.post_hooks:

@@ -35,7 +35,6 @@ class MappedArrays(LazyArrays):
         radius: int = 0,
         row_counts: Sequence[str] = (),
         optional: Sequence[str] = (),
-        label: str | None = None,
         alone: Mapping[str, Callable[..., Any]] | None = None,
         **arguments: Any,
     ) -> Self:
@@ -58,8 +57,6 @@ class MappedArrays(LazyArrays):
         optional : sequence of str
             The fields to read for positional parameters with a default, in order; the others keep
             their default.
-        label : str, optional
-            The kernel's name on the dashboard and in timings.
         alone : mapping, optional
             Output name to a kernel that returns only that output and takes fewer fields and
             arguments. Reductions that need no other output run it instead.
@@ -84,10 +81,9 @@ class MappedArrays(LazyArrays):
             radius=radius,
             row_counts=tuple(row_counts),
             optional=optional,
-            label=label,
         )
         parts = {
-            wanted[name].key: result._partial_call(smaller, wanted[name], arguments, label)
+            wanted[name].key: result._partial_call(smaller, wanted[name], arguments)
             for name, smaller in (alone or {}).items()
         }
         content.on_grid.update(wanted)
@@ -100,12 +96,11 @@ class MappedArrays(LazyArrays):
         kernel: Callable[..., Any],
         output: GridField,
         arguments: Mapping[str, Any],
-        label: str | None,
     ) -> KernelCall:
         """Return the call of a kernel for a single output, with the arguments that it accepts."""
         known = inspect.signature(kernel).parameters
         fewer = {name: value for name, value in arguments.items() if name in known}
-        part, _ = self._call(kernel, {output.key: output.dtype}, fewer, label=label)
+        part, _ = self._call(kernel, {output.key: output.dtype}, fewer)
         return part
 
     def map_tiles_into(
@@ -146,7 +141,7 @@ class MappedArrays(LazyArrays):
                 output, (*first, *self.frame), dtype
             )
         source = self._twin()
-        known = ("radius", "row_counts", "optional", "label")
+        known = ("radius", "row_counts", "optional")
         names = {k: options.pop(k) for k in known if k in options}
         names["row_counts"] = tuple(names.get("row_counts", ()))
         dtypes = {output: p.dtype for output, p in placed.items()}

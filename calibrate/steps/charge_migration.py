@@ -50,7 +50,6 @@ class ChargeMigrationStep(Step):
             flag_charge_loss,
             outputs=("groupdq",),
             radius=1,
-            label=self.name,
             threshold=self.signal_threshold,
         )
 

@@ -45,9 +45,9 @@ class GainScaleStep(Step):
             if factor is None:
                 raise SkipStep(f"its gain reference {gain.path} has no GAINFACT")
         factor = float(factor)
-        result = exposure.map_tiles(scale_rates, ("data", "err"), label=self.name, factor=factor)
+        result = exposure.map_tiles(scale_rates, ("data", "err"), factor=factor)
         for name, kernel in (("var_poisson", scale_poisson), ("var_rnoise", scale_read)):
             if exposure.has(name):
-                result = result.map_tiles(kernel, (name,), label=self.name, factor=factor)
+                result = result.map_tiles(kernel, (name,), factor=factor)
         result.meta.exposure.gain_factor = factor
         return result

@@ -48,7 +48,6 @@ class GuiderCdsStep(Step):
             compute_rates,
             ["cal.data", "cal.err", "cal.dq"],
             leading=lead,
-            label=self.name,
             gain=gain,
             readnoise=readnoise,
             group_time=float(required_number(guider, "meta.exposure.group_time", positive=True)),

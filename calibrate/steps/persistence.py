@@ -95,11 +95,11 @@ class PersistenceStep(Step):
         if self.members:  # a batch takes the exposures in order, and another may follow
             made = ramp.map_tiles_into(
                 {"windows": OpenWindowsModel}, follow_windows, ("windows.ends",),
-                label=f"{self.name}-windows", **arguments,
+                **arguments,
             )  # fmt: skip
             made["windows"].meta.persistence_time = self.persistence_time
             self.add_product(self.hands_on[0], made["windows"])
-        return ramp.map_tiles(flag_persistence, outputs=("groupdq",), label=self.name, **arguments)
+        return ramp.map_tiles(flag_persistence, outputs=("groupdq",), **arguments)
 
     def shared_files(self) -> Mapping[str, str]:
         """Return the files of windows that are given; see the base class."""

@@ -61,7 +61,6 @@ class RSCDStep(Step):
             exclude_first_groups,
             outputs=("groupdq", "pixeldq"),
             row_counts=(FIRST, LATER),
-            label=self.name,
             plan=plan,
         )
         if plan.first is not None:

@@ -78,7 +78,6 @@ class SaturationStep(Step):
             outputs=("groupdq", "pixeldq"),
             alone={"pixeldq": flag_interleaved_unchecked},
             radius=layout.grow_radius(self.n_pix_grow_sat),
-            label=self.name,
             threshold=layout.spread(reference.rows("data")),
             threshold_dq=layout.spread(reference.rows("dq")),
             bias=self._bias(ramp) if self.use_readpatt else None,

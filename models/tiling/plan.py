@@ -9,6 +9,8 @@ of the chain's radii as its halo, or on the reference pixels alone for a reducti
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -51,6 +53,28 @@ class Operation(Protocol):
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
         """Return the resulting tile; ``values`` holds the values of reductions by key."""
         ...
+
+
+_label: ContextVar[str] = ContextVar("label", default="")
+
+
+@contextmanager
+def label_operations(label: str) -> Iterator[None]:
+    """Label the operations that are added to any plan within the block.
+
+    Labels are the names in timings, on the dashboard and in messages. Elsewhere, an operation is
+    labelled by its kernel's name.
+
+    Parameters
+    ----------
+    label : str
+        The label, such as the name of a step.
+    """
+    token = _label.set(label)
+    try:
+        yield
+    finally:
+        _label.reset(token)
 
 
 @dataclass(frozen=True)
@@ -145,7 +169,7 @@ class ReplaceField:
 
     name: str
     reader: Reader
-    label: str = "assign"
+    label: str = field(default_factory=lambda: _label.get() or "assign")
     radius: int = 0
 
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
@@ -311,7 +335,7 @@ def build_call(
     parameters = inspect.signature(kernel).parameters.values()
     known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     required = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    label = options.pop("label", None) or kernel.__name__
+    label = _label.get() or kernel.__name__
     if not required <= arguments.keys() <= known:
         raise ModelError(f"{label}: takes arguments {sorted(known)}, got {sorted(arguments)}")
     fields = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]

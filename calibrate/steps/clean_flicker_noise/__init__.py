@@ -165,7 +165,7 @@ class CleanFlickerNoiseStep(Step):
         arguments: dict[str, Any] = {"noise": noise, "region": REGION, "flat": flat}
         self._add_products(exposure, arguments)
         kernel = subtract_from_rates if is_rate(exposure) else subtract_noise
-        return exposure.map_tiles(kernel, ("data",), label=self.name, **arguments)
+        return exposure.map_tiles(kernel, ("data",), **arguments)
 
     def _require_support(self, exposure: DataModel) -> None:
         """Fail where jwst does, and reject options that are not supported yet."""
@@ -372,9 +372,7 @@ class CleanFlickerNoiseStep(Step):
         self, suffix: str, exposure: DataModel, kind: type[DataModel], kernel: Any, arguments: Any
     ) -> None:
         outputs = [f"product.{name}" for name in PRODUCT_FIELDS[kind]]
-        made = exposure.map_tiles_into(
-            {"product": kind}, kernel, outputs, label=f"{self.name}: {suffix}", **arguments
-        )
+        made = exposure.map_tiles_into({"product": kind}, kernel, outputs, **arguments)
         self.add_product(suffix, made["product"])
 
     def _has_single_mask(self, exposure: DataModel) -> bool:

@@ -99,7 +99,7 @@ def correct_jointly(ramp: RampModel, setting: WaveSetting, *, separately: bool) 
         region=REGION,
     )
     return ramp.map_tiles(
-        subtract_wave, outputs=("data",), label="emicorr", fitted=fitted, setting=setting,
+        subtract_wave, outputs=("data",), fitted=fitted, setting=setting,
         region=REGION,
     )  # fmt: skip
 

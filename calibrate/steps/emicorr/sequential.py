@@ -144,7 +144,7 @@ def correct_sequentially(
 ) -> RampModel:
     """Return a ramp minus the interference of one frequency."""
     return ramp.map_tiles(
-        subtract_table, outputs=("data",), label="emicorr", measured=measured, setting=setting,
+        subtract_table, outputs=("data",), measured=measured, setting=setting,
         region=REGION,
     )  # fmt: skip
 

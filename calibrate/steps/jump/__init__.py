@@ -264,7 +264,7 @@ class JumpStep(LargeEvents, Step):
             median = gain.reduce(gather_gain, median_gain)
         result = exposure.map_tiles(
             find_jumps, ("groupdq", "pixeldq"), radius=int(rules.neighbours), row_counts=("jump",),
-            label=self.name, fully_flagged=fully_flagged, median_gain=median, **arguments,
+            fully_flagged=fully_flagged, median_gain=median, **arguments,
         )  # fmt: skip
         if self.expand_large_events:
             result = self._flag_snowballs(result, arguments["unusable"])
@@ -287,7 +287,7 @@ class JumpStep(LargeEvents, Step):
             unusable=unusable,
         )
         return exposure.map_tiles(
-            mark_flags, ("groupdq",), row_counts=(EVENTS,), label=self.name, events=events,
+            mark_flags, ("groupdq",), row_counts=(EVENTS,), events=events,
             region=REGION,
         )  # fmt: skip
 
@@ -303,7 +303,7 @@ class JumpStep(LargeEvents, Step):
             gain=gain, readnoise=readnoise, rules=emission, region=REGION, core=CORE,
         )  # fmt: skip
         return exposure.map_tiles(
-            mark_showers, ("groupdq",), row_counts=(EVENTS,), label=self.name, events=events,
+            mark_showers, ("groupdq",), row_counts=(EVENTS,), events=events,
             region=REGION, gain=gain, max_change=MAX_AMPLITUDE * seconds,
         )  # fmt: skip
 

@@ -91,7 +91,7 @@ class PictureFrameStep(Step):
                 ("added.data", "added.pixeldq", "added.groupdq"), **arguments,
             )["added"]  # fmt: skip
             self.add_product("pctfrm_correction", added)
-        return ramp.map_tiles(pattern.subtract_pattern, ("data",), label=self.name, **arguments)
+        return ramp.map_tiles(pattern.subtract_pattern, ("data",), **arguments)
 
     def _choose_regions(self, ramp: RampModel, slope: Any) -> Reduction:
         """Return the pixels in which levels are measured, chosen from draft rates."""

@@ -152,7 +152,6 @@ class RampFitStep(Step):
             likely.fit_ramps_by_likelihood,
             (*RATES, "chisq.data"),
             optional=zero,
-            label=self.name,
             settings=settings,
             **arguments,
         )
@@ -230,7 +229,6 @@ class RampFitStep(Step):
                 RATES,
                 optional=self._zero_frames(exposure),
                 row_counts=("unsaturated",),
-                label=self.name,
                 **arguments,
             )
         check = partial(require_unsaturated, where=f"{self.name}: {exposure.path or 'exposure'}")
@@ -262,7 +260,6 @@ class RampFitStep(Step):
             leading={**leading, "fitopt.crmag": (integrations, planes.jumps)},
             optional=zero,
             row_counts=("unsaturated",),
-            label=self.name,
             planes=planes,
             **arguments,
         )

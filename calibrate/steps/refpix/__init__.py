@@ -125,7 +125,7 @@ class RefPixStep(Step):
             settings = RefPixSettings(
                 odd_even_columns=self.odd_even_columns, siglimit=self.siglimit
             )
-            return correct_stripes(ramp, stripes, settings, self.name)
+            return correct_stripes(ramp, stripes, settings)
         placement = placement_of(ramp)
         signal = self._signal(ramp, placement)
         if signal is None:
@@ -136,7 +136,6 @@ class RefPixStep(Step):
             subtract_reference,
             outputs=("data", *zero),
             optional=zero,
-            label=self.name,
             signal=signal,
             region=REGION,
         )
@@ -169,7 +168,6 @@ class RefPixStep(Step):
         return ramp.map_tiles(
             kernel,
             outputs=("data",),
-            label=self.name,
             signal=signal,
             layout=layout,
             region=REGION,
@@ -204,9 +202,7 @@ class RefPixStep(Step):
             raise SkipStep("MIRI subarrays have no reference pixel correction")
         combine = partial(combine_miri, odd_even_rows=self.odd_even_rows, siglimit=self.siglimit)
         signal = ramp.reduce(gather_drift, combine, side_regions())
-        return ramp.map_tiles(
-            subtract_drift, outputs=("data",), label=self.name, signal=signal, region=REGION
-        )
+        return ramp.map_tiles(subtract_drift, outputs=("data",), signal=signal, region=REGION)
 
     def _signal(self, ramp: RampModel, placement: DetectorPlacement) -> Reduction | None:
         settings = RefPixSettings(

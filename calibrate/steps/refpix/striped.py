@@ -293,9 +293,7 @@ def _subtract_signal(data: Array, signal: Array, layout: StripeLayout, region: R
 # -- the correction ------------------------------------------------------------------------------
 
 
-def correct_stripes(
-    ramp: RampModel, stripes: Stripes, settings: RefPixSettings, label: str
-) -> RampModel:
+def correct_stripes(ramp: RampModel, stripes: Stripes, settings: RefPixSettings) -> RampModel:
     """Return a ramp minus the signal of its stripes' reference pixels; superstripes are collated.
 
     Parameters
@@ -306,8 +304,6 @@ def correct_stripes(
         Its stripes.
     settings : RefPixSettings
         The parameters.
-    label : str
-        The operation's name in timings.
     """
     zero = zero_frames_of(ramp)
     signal = _signal_of_stripes(ramp, stripes, settings)
@@ -319,7 +315,6 @@ def correct_stripes(
         subtract_stripes,
         outputs=("data", *zero),
         optional=zero,
-        label=label,
         signal=signal,
         layout=layout_of_stripes(stripes, rows),
         region=REGION,

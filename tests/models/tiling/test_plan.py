@@ -17,6 +17,7 @@ from calbatch.models.tiling.plan import (
     ValueSlot,
     apply_operations,
     build_call,
+    label_operations,
 )
 from calbatch.models.tiling.tile import REGION, Region, Tile
 
@@ -187,3 +188,16 @@ def test_a_tile_with_a_halo_covers_it():
     tile = source().pixels.tile(Region((0, 3), (0, 6)), 2)
     assert isinstance(tile, Tile)
     assert tile.region == Region((0, 5), (0, 6))
+
+
+def test_operations_are_labelled_by_the_block_that_adds_them():
+    def labels():
+        call, _ = build_call(add_neighbours, {"data": np.dtype("f4")}, {})
+        return call.label, ReplaceField("data", ArrayReader(PIXELS)).label
+
+    assert labels() == ("add_neighbours", "assign")
+    with label_operations("outer"):
+        with label_operations("inner"):
+            assert labels() == ("inner", "inner")
+        assert labels() == ("outer", "outer")
+    assert labels() == ("add_neighbours", "assign")
