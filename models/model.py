@@ -18,8 +18,8 @@ from calbatch.models.fits.asdf_extension import value_at
 from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
-from calbatch.models.mapping import MappedArrays
 from calbatch.models.opening import claim_tables, convert_field, load_content
+from calbatch.models.plotting.plottable import Plottable
 from calbatch.models.schema.meta import MetadataNode as Meta
 from calbatch.models.schema.meta import flatten, get_path
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
@@ -47,7 +47,7 @@ def _is_within(spec: KeywordSpec, part: str) -> bool:
     return in_hdu or spec.path == part or spec.path.startswith(f"{part}.")
 
 
-class DataModel(MappedArrays):
+class DataModel(Plottable):
     """Metadata and arrays of a file, named by a schema.
 
     Parameters

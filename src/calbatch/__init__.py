@@ -7,6 +7,7 @@
 ``attach``         Return a batch that has been started elsewhere.
 ``Result``         The outcome of a batch.
 ``open``           Open a FITS file as the model of its contents.
+``plot``           Plot an array before and after a step, and the difference.
 ``datamodels``     Data models of exposures and reference files.
 ``steps``          Every step as a class: ``calbatch.steps.jump``.
 ``pipelines``      Every pipeline as a class: ``calbatch.pipelines.detector1``.
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from calbatch.cluster.batch.result import Result as Result
     from calbatch.models import datamodels as datamodels
     from calbatch.models.datamodels import open as open
+    from calbatch.models.plotting.comparison import plot as plot
 
     __version__: str
 
@@ -48,6 +50,7 @@ _OBJECTS = {
     "Step": "calibrate.step",
     "attach": "cluster.batch.handle",
     "open": "models.datamodels",
+    "plot": "models.plotting.comparison",
     "run": "cluster.batch.python_api",
     "submit": "cluster.batch.handle",
 }
@@ -69,6 +72,7 @@ __all__ = [  # without `open`, which would replace the builtin in `from calbatch
     "attach",
     "datamodels",
     "pipelines",
+    "plot",
     "run",
     "steps",
     "submit",

@@ -1,0 +1,1 @@
+"""Plots of models, for which matplotlib is needed (extra ``plot``)."""

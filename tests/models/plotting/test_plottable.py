@@ -1,0 +1,56 @@
+"""Plots without matplotlib, without pyplot, and of models that have nothing to plot."""
+
+import subprocess
+import sys
+
+import pytest
+from support.plots import make_image
+
+import calbatch
+from calbatch.models import datamodels
+from calbatch.models.errors import ModelError
+
+PROGRAM = """
+import sys
+import calbatch
+
+calbatch.plot
+model = calbatch.datamodels.ImageModel((3, 4))
+print("matplotlib" in sys.modules)
+model.plot()
+calbatch.plot(model, model)
+print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+
+
+def test_matplotlib_is_imported_by_plots_alone_and_pyplot_never():
+    command = [sys.executable, "-c", PROGRAM]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["False", "True", "False"]
+
+
+def test_a_missing_matplotlib_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    model = make_image()
+    with pytest.raises(ImportError, match=r"plot\(\) needs matplotlib: pip install 'calbatch\[plo"):
+        model.plot()
+    with pytest.raises(ImportError, match=r"calbatch\.plot\(\) needs matplotlib: pip install"):
+        calbatch.plot(model, model)
+
+
+def test_notebooks_display_the_figure_as_an_image():
+    assert make_image().plot()._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["ImageModel", "SpecModel", "MultiSpecModel", "EmiModel"])
+def test_a_model_without_pixels_has_nothing_to_plot(name):
+    model = getattr(datamodels, name)()
+    with pytest.raises(ModelError, match=rf"{name}: has no 'data' to plot; it has no arrays"):
+        model.plot()
+
+
+def test_tables_and_rows_are_no_images():
+    model = datamodels.GainModel((4, 5))
+    assert model.plot().axes[0].get_title() == "GainModel: data"
+    with pytest.raises(ModelError, match="has no 'dq_def' to plot"):
+        model.plot(name="dq_def")
