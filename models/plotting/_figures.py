@@ -79,10 +79,10 @@ def figure_of(part: Axes | FigureBase) -> Figure:
     return part
 
 
-def set_title(axes: Axes, text: str, width: int = 60) -> None:
+def set_title(axes: Axes, text: str, width: int = 60, size: str = "medium") -> None:
     """Set the title of axes, in lines of up to a number of characters."""
     lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
-    axes.set_title("\n".join(lines), fontsize="medium", **PLAIN)
+    axes.set_title("\n".join(lines), fontsize=size, **PLAIN)
 
 
 def shorten(text: object, longest: int = 80) -> str:

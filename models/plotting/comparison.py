@@ -80,9 +80,11 @@ def plot(
     norm = scales.choose_norm([plane.values for plane in planes], stretch, limits)
     drawn = _figures.check_figure(figure or _figures.make_figure(13.5, 4.6))
     axes = drawn.subplots(1, 3, sharex=True, sharey=True)
-    for each, model, plane in zip(axes, (before, after), planes, strict=False):
+    for each, plane, when in zip(axes, planes, ("before", "after"), strict=False):
         shown = images.show_plane(each, plane, norm, "magma")
-        _figures.set_title(each, f"{_figures.describe_model(model)}\n{plane.title}", 40)
+        model = before if when == "before" else after
+        title = f"{when}: {plane.title}\n{_figures.describe_model(model)}"
+        _figures.set_title(each, title, 46, "small")
         images.set_labels(each)
     images.add_colour_bar(axes[1], shown, labels[0])
     _draw_difference(axes[2], planes, labels[0])
@@ -121,6 +123,6 @@ def _draw_difference(axes: Any, planes: list[Any], label: str) -> None:
     shown = images.show_plane(axes, plane, Normalize(-limit, limit), "RdBu_r")
     changed = np.count_nonzero(~np.isclose(first, second, rtol=0, atol=0, equal_nan=True))
     count = format_count(int(changed), "pixel")
-    _figures.set_title(axes, f"difference: {count} of {first.size} changed", 40)
+    _figures.set_title(axes, f"difference: {count} of {first.size} changed", 46, "small")
     images.set_labels(axes)
     images.add_colour_bar(axes, shown, f"after - before: {label}")

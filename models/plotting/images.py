@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from astropy.visualization import ImageNormalize
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.image import AxesImage
@@ -34,7 +35,7 @@ from calbatch.models.plotting._pixels import (
     read_parts,
 )
 from calbatch.models.plotting.sky import find_wcs
-from calbatch.models.plotting.stretch import Limits, choose_norm
+from calbatch.models.plotting.stretch import Limits, choose_norm, choose_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -228,7 +229,11 @@ def set_labels(axes: Axes, sky: Any = None) -> None:
 def add_colour_bar(axes: Axes, image: AxesImage, label: str) -> None:
     """Add a colour bar with a label, as high as the image."""
     place = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    axes.figure.colorbar(image, cax=place).set_label(label, **PLAIN)
+    bar = axes.figure.colorbar(image, cax=place)
+    bar.set_label(label, **PLAIN)
+    if isinstance(image.norm, ImageNormalize):  # matplotlib's ticks would crowd at one end
+        ticks = choose_ticks(image.norm)
+        bar.set_ticks(ticks, labels=[f"{tick:.10g}" for tick in ticks])
 
 
 def _draw_flags(axes: Axes, plane: Plane, chosen: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ value that is still sky, above which ``asinh`` is compressed."""
 
 ROWS = 256
 """Maximum number of rows from which limits are chosen."""
+
+TICKS = 7
+"""Number of ticks of a colour bar, before those beyond its ends are left out."""
+
+_SMALLEST, _USUAL = 1e-4, 0.1
+"""Shares of the range that ``asinh`` does not compress: the least, and that without any sky."""
 
 _DECADES = 1e-4
 """Lowest value of ``log``, relative to the highest, if the lower limit is not positive."""
@@ -67,7 +74,7 @@ def choose_norm(images: Sequence[Array], stretch: str, limits: Limits) -> Normal
     if stretch == "linear":
         return ImageNormalize(vmin=low, vmax=high, stretch=LinearStretch())
     sky = np.percentile(values, SKY) if values.size else low
-    share = float(np.clip((sky - low) / (high - low), 1e-4, 1.0))
+    share = max(float(sky - low) / (high - low), _SMALLEST) if low < sky < high else _USUAL
     return ImageNormalize(vmin=low, vmax=high, stretch=AsinhStretch(share))
 
 
@@ -106,6 +113,22 @@ def _check_limits(limits: tuple[float, float]) -> tuple[float, float]:
     if not (np.isfinite([low, high]).all() and low < high):
         raise ModelError(f"limits must be finite and in order, not {low:g} and {high:g}")
     return low, high
+
+
+def choose_ticks(norm: Normalize) -> list[float]:
+    """Return values, with few digits, whose brightnesses are about evenly spaced."""
+    values = np.asarray(norm.inverse(np.linspace(0, 1, TICKS)), np.float64)
+    gaps = np.diff(values)
+    gaps = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
+    rounded = {_round(*pair) for pair in zip(values.tolist(), gaps.tolist(), strict=True)}
+    assert norm.vmin is not None
+    assert norm.vmax is not None
+    return sorted(value for value in rounded if norm.vmin <= value <= norm.vmax)
+
+
+def _round(value: float, gap: float) -> float:
+    """Return a value rounded to the leading digit of the gap to its neighbour."""
+    return round(value, -math.floor(math.log10(gap))) + 0.0 if gap > 0 else value  # -0.0 is 0.0
 
 
 def _find_zscale(values: Array) -> tuple[float, float]:

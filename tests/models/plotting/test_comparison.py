@@ -36,7 +36,7 @@ def test_a_plane_of_ramps_is_compared():
     after.data = np.asarray(before.data) + 3
     figure = calbatch.plot(before, after, integration=1, group=0)
     np.testing.assert_allclose(shown_values(figure.axes[2]), 3, rtol=1e-5)
-    assert figure.axes[0].get_title() == "RampModel\ndata[1, 0]"
+    assert figure.axes[0].get_title() == "before: data[1, 0]\nRampModel"
 
 
 def test_unsigned_counts_may_become_smaller():

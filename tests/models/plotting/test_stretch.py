@@ -5,7 +5,13 @@ import pytest
 from astropy.visualization import ZScaleInterval
 
 from calbatch.models.errors import ModelError
-from calbatch.models.plotting.stretch import ROWS, STRETCHES, choose_limits, choose_norm
+from calbatch.models.plotting.stretch import (
+    ROWS,
+    STRETCHES,
+    choose_limits,
+    choose_norm,
+    choose_ticks,
+)
 
 SKY = np.random.default_rng(3).normal(100, 5, (64, 64))
 
@@ -28,6 +34,21 @@ def test_asinh_shows_the_sky_and_the_stars():
     assert sky + 0.1 < faint < 0.9
     assert star >= 0.99
     assert norm.inverse(norm(500.0)) == pytest.approx(500)
+
+
+@pytest.mark.parametrize(
+    "limits", [(-0.3, 17000.0), (9950.0, 10050.0), (-3e38, 3e38), (1e-40, 2e-40), (0.0, 1.0)]
+)
+@pytest.mark.parametrize("stretch", ["asinh", "linear"])
+def test_ticks_are_round_and_spread_over_the_bar(stretch, limits):
+    norm = choose_norm([SKY], stretch, limits)
+    ticks = choose_ticks(norm)
+    places = np.asarray(norm(np.array(ticks)))
+    assert len(ticks) >= 4
+    assert limits[0] <= ticks[0] < ticks[-1] <= limits[1]
+    assert np.diff(places).min() > 0.02
+    assert np.diff(places).max() < 0.4
+    assert all(len(f"{abs(tick):.15g}".split("e")[0].strip("0.")) <= 6 for tick in ticks)
 
 
 def test_limits_are_percentiles_or_those_of_zscale():
