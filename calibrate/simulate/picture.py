@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calbatch.calibrate.simulate.truth import Truth
 from calbatch.models.dq import DO_NOT_USE, SATURATED
 from calbatch.models.model import DataModel
+from calbatch.models.plotting.stretch import choose_norm
 
 Image = NDArray[Any]
 
@@ -62,9 +63,10 @@ def _panels(raw: DataModel, rate: DataModel, truth: Truth) -> list[tuple[str, Im
     pull = np.where(usable, (measured - true) / _cut(rate.err), np.nan)
     score = f"{np.nanmean(pull):.2f} ± {np.nanstd(pull):.2f}"
     counts = ramp[-1].astype("f4") - ramp[0]
-    style = _asinh_style(measured)
+    style = {"norm": choose_norm([measured], "asinh", "percentile"), "cmap": "magma"}
+    of_counts = {"norm": choose_norm([counts], "asinh", "percentile"), "cmap": "magma"}
     return [
-        ("raw: last group less first", counts, _asinh_style(counts)),
+        ("raw: last group less first", counts, of_counts),
         ("calibrated rate", measured, style),
         ("truth", true, style),
         (
@@ -77,12 +79,3 @@ def _panels(raw: DataModel, rate: DataModel, truth: Truth) -> list[tuple[str, Im
 
 def _cut(array: Any) -> Image:
     return np.asarray(array[..., CORNER, CORNER])
-
-
-def _asinh_style(image: Image) -> dict[str, Any]:
-    """Return a style in which both sky and stars are visible."""
-    from matplotlib.colors import AsinhNorm
-
-    low, middle, high = np.nanpercentile(image, [1, 70, 99.8])
-    norm = AsinhNorm(linear_width=middle - low, vmin=low, vmax=high)
-    return {"norm": norm, "cmap": "magma"}
