@@ -30,15 +30,21 @@ class Part:
 
     Attributes
     ----------
-    index : tuple
-        Along the leading axes.
+    index : tuple of slice
+        Indices along the leading axes.
     rows, columns : slice
-        Rows and columns; slices of several have no start.
+        Rows and columns, in steps if only some are drawn.
     """
 
-    index: tuple[int | slice, ...]
+    index: tuple[slice, ...]
     rows: slice
     columns: slice
+
+    @classmethod
+    def of_plane(cls, index: tuple[int, ...], step: int) -> Part:
+        """Return every n-th pixel of every n-th row of a plane."""
+        every = slice(None, None, step)
+        return cls(tuple(slice(i, i + 1) for i in index), every, every)
 
 
 def choose_array(model: DataModel, name: str | None) -> str:
@@ -133,8 +139,7 @@ def read_parts(model: DataModel, parts: Mapping[str, Part]) -> dict[str, Array]:
     for name, part in parts.items():
         reader = model.reader(name) if name in model._content.on_grid else None
         if reader is None:
-            leading = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in part.index)
-            found[name] = getattr(model, name)[(*leading, part.rows, part.columns)]
+            found[name] = getattr(model, name)[(*part.index, part.rows, part.columns)]
         else:
             found[name] = _read(reader, part)
     (computed,) = compute(found)
@@ -143,8 +148,7 @@ def read_parts(model: DataModel, parts: Mapping[str, Part]) -> dict[str, Array]:
 
 def _read(reader: Reader, part: Part) -> npt.NDArray[Any]:
     """Return a part of an array with its axes, reading only rows that are in it."""
-    leading = tuple(slice(i, i + 1) if isinstance(i, int) else i for i in part.index)
-    planes = reader.planes(leading)
+    planes = reader.planes(part.index)
     height, width = planes.window.shape[-2:]
     rows, columns = range(*part.rows.indices(height)), range(*part.columns.indices(width))
     if rows.step == 1:

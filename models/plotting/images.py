@@ -121,10 +121,9 @@ def read_plane(
     index = choose_plane(model, name, integration, group)
     shape = model.shape_of(name) or ()
     step = choose_step((shape[-2], shape[-1]))
-    sampled = slice(None, None, step)
     fields = _find_flags(model, shape) if with_flags else {}
-    parts = {n: Part(index[:count], sampled, sampled) for n, count in fields.items()}
-    found = read_parts(model, {**parts, name: Part(index, sampled, sampled)})
+    parts = {n: Part.of_plane(index[:count], step) for n, count in fields.items()}
+    found = read_parts(model, {**parts, name: Part.of_plane(index, step)})
     planes = {n: array.reshape(array.shape[-2:]) for n, array in found.items()}
     flags = None
     for field in fields:

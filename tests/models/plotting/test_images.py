@@ -187,25 +187,24 @@ def test_hostile_text_is_drawn_as_it_is(tmp_path):
 
 
 def test_only_the_plane_is_read(monkeypatch, tmp_path):
-    """A file of which another plane was cut off can still be shown."""
     path = make_ramp().save(tmp_path / "ramp.fits")
     model = datamodels.open(path)
     expected = np.asarray(datamodels.open(path).data)[0, 2]
     read = []
     fetch = Reader.read_beside
 
-    def counting(reader, rows, cols):
+    def count(reader, rows, cols):
         read.append(int(np.prod(reader.window.cut(rows, cols[0]).shape)))
         return fetch(reader, rows, cols)
 
-    monkeypatch.setattr(Reader, "read_beside", counting)
+    monkeypatch.setattr(Reader, "read_beside", count)
     axes = main_axes(model.plot(group=2))
     np.testing.assert_array_equal(shown_values(axes), expected)
     assert read == [8 * 9]
 
 
-def test_little_of_a_huge_frame_is_read_and_drawn(tmp_path):
-    """The pixels of a large frame would not fit into memory."""
+def test_little_of_a_huge_frame_is_read_and_drawn():
+    """All pixels of this frame would not fit into memory."""
     side = 3_000_000
     model = datamodels.MaskModel((side, side))
     axes = main_axes(model.plot())
