@@ -63,8 +63,6 @@ def choose_array(model: DataModel, name: str | None) -> str:
         raise ModelError(f"{model._where}: has no {chosen!r} to plot; it has {held}")
     if model.schema.fields[chosen].is_table or len(shape) < 2:
         raise ModelError(f"{model._where}: {chosen} is not an image: it has no rows and columns")
-    if 0 in shape:
-        raise ModelError(f"{model._where}: {chosen} is empty: its shape is {shape}")
     return chosen
 
 

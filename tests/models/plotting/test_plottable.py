@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from support.plots import make_image
 
@@ -49,8 +50,23 @@ def test_a_model_without_pixels_has_nothing_to_plot(name):
         model.plot()
 
 
-def test_tables_and_rows_are_no_images():
-    model = datamodels.GainModel((4, 5))
-    assert model.plot().axes[0].get_title() == "GainModel: data"
-    with pytest.raises(ModelError, match="has no 'dq_def' to plot"):
-        model.plot(name="dq_def")
+SCHEMA = """
+type: object
+properties:
+  data: {title: Values, fits_hdu: SCI, datatype: float32}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 1, 1, 4, 5), "data has 5 axes; plots have at most 4"),
+        ((7,), "data is not an image: it has no rows and columns"),
+    ],
+)
+def test_arrays_that_are_no_images_are_not_drawn(shape, message, tmp_path):
+    path = tmp_path / "any.schema.yaml"
+    path.write_text(SCHEMA)
+    model = datamodels.DataModel(np.zeros(shape, "f4"), schema=path)
+    with pytest.raises(ModelError, match=message):
+        model.plot()

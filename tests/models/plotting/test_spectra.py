@@ -37,6 +37,14 @@ def test_flux_is_drawn_against_wavelength_with_its_error(tmp_path):
     render(figure)
 
 
+def test_units_are_left_out_if_the_file_is_gone(tmp_path):
+    path = datamodels.SpecModel(spec_table=make_table()).save(tmp_path / "gone_x1d.fits")
+    model = datamodels.open(path)
+    assert len(model.spec_table) == 5  # which reads the table
+    path.unlink()
+    assert model.plot().axes[0].get_xlabel() == "wavelength"
+
+
 def test_all_spectra_of_a_list_are_drawn_and_named():
     model = datamodels.MultiSpecModel()
     model.spec.add(spec_table=make_table(1), name=HOSTILE[:40])
