@@ -64,7 +64,6 @@ def test_the_notebook_of_a_batch_ends_as_it_says(tmp_path):
 @pytest.mark.ci
 @pytest.mark.services
 def test_the_notebook_of_plots_shows_an_image_for_each(tmp_path):
-    pytest.importorskip("matplotlib")
     cells = execute("look.ipynb", tmp_path)
     assert [len(pictures_in(cell)) for cell in cells] == [0, 1, 1, 1, 1, 0]
     for cell in cells:

@@ -1,4 +1,4 @@
-"""A picture of a calibrated exposure beside its truth; needs matplotlib (extra ``plot``)."""
+"""A picture of a calibrated exposure beside its truth."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ def draw(path: Path, raw: DataModel, rate: DataModel, truth: Truth) -> None:
 
     Raises
     ------
-    ImportError
-        If matplotlib is not installed.
     OSError
         If the file cannot be written.
     """

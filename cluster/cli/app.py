@@ -280,7 +280,7 @@ def simulate(folder: str, preset: str, exposures: int, seed: int) -> None:
     metavar="DIR",
     help="Output folder.",
 )
-@click.option("--picture", metavar="FILE", help="Draw an exposure as a PNG; needs matplotlib.")
+@click.option("--picture", metavar="FILE", help="Picture of an exposure; in DIR by default.")
 @click.pass_context
 def demo(ctx: click.Context, output: str, picture: str | None) -> None:
     """Simulate a few exposures, calibrate them, and compare the results with the truth."""

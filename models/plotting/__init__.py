@@ -1,1 +1,1 @@
-"""Plots of models, for which matplotlib is needed (extra ``plot``)."""
+"""Plots of models. matplotlib is imported when something is drawn."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.errors import ModelError, format_count
-from calbatch.models.plotting.plottable import Plottable, require_matplotlib
+from calbatch.models.plotting.plottable import Plottable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,14 +56,11 @@ def plot(
 
     Raises
     ------
-    ImportError
-        If matplotlib is not installed.
     TypeError
         If one of the two is not a model.
     ModelError
         If the arrays differ in shape or unit, or there is no such plane.
     """
-    require_matplotlib("calbatch.plot()")
     for model in (before, after):
         if not isinstance(model, Plottable):
             raise TypeError(

@@ -75,14 +75,11 @@ class Plottable(MappedArrays):
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
         ModelError
             If there is nothing to plot, or an argument does not fit the model.
         FileError
             If a file cannot be read.
         """
-        require_matplotlib("plot()")
         model = cast("DataModel", self)
         place = {"ax": ax, "figure": figure}
         if x is not None and y is not None:
@@ -107,11 +104,3 @@ class Plottable(MappedArrays):
         given = [name for name, value in choices.items() if value is not None]
         if given:
             raise ModelError(f"{self._where}: {', '.join(given)} cannot be chosen for {what}")
-
-
-def require_matplotlib(call: str) -> None:
-    """Raise an `ImportError` that says what to install if matplotlib is not there."""
-    try:
-        import matplotlib.figure  # noqa: F401 - whether it works
-    except ImportError as error:
-        raise ImportError(f"{call} needs matplotlib: pip install 'calbatch[plot]'") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -32,12 +31,18 @@ from calbatch.cluster.cli.commands.simulate import (
     print_folders,
 )
 from calbatch.cluster.display.quantities import duration
-from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.models import datamodels
 
 PRESET = "demo"
 EXPOSURES = 4
+
+PICTURE = "picture.png"
+
+NEXT = """for exposures of your own, with a cache of reference files:
+  calbatch doctor
+  calbatch plan detector1 FOLDER
+  calbatch run detector1 FOLDER -o OUTPUT"""
 
 # Drift that the reference pixels miss shifts a whole exposure by some hundredths of its error.
 MEAN_WITHIN = 0.15
@@ -59,8 +64,6 @@ def main(output: str, picture: str | None = None) -> int:
     """Run the demonstration; return the exit status, 1 if a check failed."""
     start = time.perf_counter()
     console = Console(soft_wrap=True)
-    if picture is not None and importlib.util.find_spec("matplotlib") is None:
-        raise RequestError("--picture needs matplotlib: pip install 'calbatch[plot]'")
     folder = claim_folder(Path(output), {"command": "demo"})
     announce(find_preset(PRESET), EXPOSURES, console)
     dataset = simulate(folder, spec=PRESET, exposures=EXPOSURES)
@@ -82,10 +85,11 @@ def main(output: str, picture: str | None = None) -> int:
     passed = verdict(scores, console)
     print_folders(dataset, console)
     console.print("  calibrated/ *_rate.fits, *_rateints.fits, and *_ramp.fits with rays flagged")
-    if picture is not None:
-        _draw(dataset, products, Path(picture))
-        console.print(f"and a picture of the first one is {picture}")
+    target = Path(picture) if picture else folder / PICTURE
+    _draw(dataset, products, target)
+    console.print(f"  {target.name if picture is None else target}  a picture of the first one")
     console.print(f"the demonstration took {duration(time.perf_counter() - start)}")
+    console.print(NEXT)
     return 0 if passed else 1
 
 

@@ -1,4 +1,4 @@
-"""Plots without matplotlib, without pyplot, and of models that have nothing to plot."""
+"""Plots without pyplot, and of models that have nothing to plot."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from support.plots import make_image
 
-import calbatch
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 
@@ -28,15 +27,6 @@ def test_matplotlib_is_imported_by_plots_alone_and_pyplot_never():
     command = [sys.executable, "-c", PROGRAM]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert found == ["False", "True", "False"]
-
-
-def test_a_missing_matplotlib_is_named_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    model = make_image()
-    with pytest.raises(ImportError, match=r"plot\(\) needs matplotlib: pip install 'calbatch\[plo"):
-        model.plot()
-    with pytest.raises(ImportError, match=r"calbatch\.plot\(\) needs matplotlib: pip install"):
-        calbatch.plot(model, model)
 
 
 def test_notebooks_display_the_figure_as_an_image():

@@ -1,7 +1,6 @@
 """`calbatch demo`: it calibrates, compares, and fails when the numbers are not right."""
 
 import os
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ def shown(tmp_path_factory):
         patch.setenv("CRDS_CONTEXT", "jwst_9999.pmap")
         before = dict(os.environ)
         options = ["demo", "-o", str(folder / "demo")]
-        options += ["--picture", str(folder / "picture.png")] if find_spec("matplotlib") else []
         result = CliRunner().invoke(cli, options, catch_exceptions=False)
         assert dict(os.environ) == before
     return folder, result
@@ -51,22 +49,21 @@ def test_the_named_files_exist(shown):
     assert header["CRDS_CTX"] == "jwst_0001.pmap"  # the set's, not the environment's
 
 
+def test_it_ends_with_what_to_type_for_other_exposures(shown):
+    _, result = shown
+    commands = [line.split()[1] for line in result.output.splitlines()[-3:]]
+    assert commands == ["doctor", "plan", "run"]
+
+
 def test_it_draws_a_small_picture(shown):
-    pytest.importorskip("matplotlib")
     pillow = pytest.importorskip("PIL.Image")  # matplotlib stands on it
-    folder, _ = shown
-    picture = folder / "picture.png"
+    folder, result = shown
+    assert "  picture.png  a picture" in result.output
+    picture = folder / "demo" / "picture.png"
     assert picture.stat().st_size < 200_000
     with pillow.open(picture) as image:
         colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(colours, axis=0)) > 30
-
-
-def test_a_picture_needs_matplotlib(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RequestError, match=r"pip install 'calbatch\[plot\]'"):
-        demo.main(str(tmp_path / "demo"), str(tmp_path / "picture.png"))
-    assert not (tmp_path / "demo").exists()
 
 
 def test_it_writes_into_no_other_folder(tmp_path):
