@@ -175,17 +175,30 @@ def configure_for_exposure(step: Step, header: Mapping[str, Any]) -> Step:
     except ReferenceFileError as error:
         log.info("%s: no parameter references: %s", step.name, error)
         return step
-    return configure(step, require_found(resolved))
+    return configure(step, require_found(resolved, step))
 
 
-def require_found(resolved: ResolvedReferences) -> Mapping[str, ChosenReference]:
+def require_found(resolved: ResolvedReferences, step: Step) -> Mapping[str, ChosenReference]:
     """Return the parameter references of an exposure, all of which must be available.
+
+    Parameters
+    ----------
+    resolved : ResolvedReferences
+        The parameter references.
+    step : Step
+        The step or pipeline that they are for.
 
     Raises
     ------
     ReferenceFileError
-        If a chosen one is unavailable, because results would silently differ.
+        If a chosen one is unavailable, or the rules cannot be read, because results would silently
+        differ.
     """
+    if resolved.fault and not step.wanted_references():
+        raise ReferenceFileError(
+            f"parameter references cannot be chosen: {resolved.fault}; --no-pars disables them"
+        )
+    resolved.require_rules()
     for kind, reason in resolved.missing.items():
         raise ReferenceFileError(f"{kind}: {reason}; --no-pars disables parameter references")
     return resolved.chosen

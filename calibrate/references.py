@@ -91,18 +91,49 @@ class References(Protocol):
 
 @dataclass(frozen=True)
 class ResolvedReferences:
-    """The references of one exposure, resolved together with those of its batch."""
+    """The references of one exposure, resolved together with those of its batch.
+
+    Attributes
+    ----------
+    context : str
+        The version of the rules.
+    chosen : mapping
+        References by type.
+    missing : mapping
+        Reasons why there is no reference, by type.
+    fault : str
+        The reason why no reference of any type can be chosen, such as a damaged rules file; ""
+        usually.
+    """
 
     context: str
     chosen: Mapping[str, ChosenReference] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""
 
     def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
         """Return the resolved reference of a type."""
         if reference_type in self.chosen:
             return self.chosen[reference_type]
+        self.require_rules()
         reason = self.missing.get(reference_type, "it was not requested when the batch was planned")
         raise ReferenceFileError(f"no {reference_type} reference: {reason}")
+
+    @property
+    def is_complete(self) -> bool:
+        """True if there is a reference, or N/A, of each type."""
+        return not (self.missing or self.fault)
+
+    def require_rules(self) -> None:
+        """Raise an error if the rules cannot be applied.
+
+        Raises
+        ------
+        ReferenceFileError
+            With the reason, which may be a file of a type that the exposure does not need.
+        """
+        if self.fault:
+            raise ReferenceFileError(f"references cannot be chosen: {self.fault}")
 
 
 class CrdsReferences:
@@ -199,23 +230,24 @@ class CrdsReferences:
         fetch : callable, optional
             Fetches missing files; by default `fetch`.
         optional : bool
-            True if no reference is needed where the rules have none.
+            True if no reference is needed where the rules have none. Rules that cannot be read are
+            a fault nevertheless.
 
         Raises
         ------
         ReferenceFileError
             If there is no usable cache or context.
         """
-        requests = [(headers, sorted(types)) for headers, types in groups]
-        tables = [self._table(headers, types) for headers, types in requests]
+        tables = [self._table(headers, sorted(types)) for headers, types in groups]
         missing = self._list_missing(set().union(*(table.names() for table in tables)))
         failed = (fetch or self.fetch)(missing) if missing else {}
         resolved: dict[Any, ResolvedReferences] = {}
-        for table, (_, types) in zip(tables, requests, strict=True):
+        for table in tables:
             located: dict[int, ResolvedReferences] = {}
             for exposure, reason in table.faults.items():
-                missing_types = {} if optional else dict.fromkeys(types, reason)
-                resolved[exposure] = ResolvedReferences(self.context, {}, missing_types)
+                no_matter = optional and exposure in table.without_rules
+                fault = "" if no_matter else reason
+                resolved[exposure] = ResolvedReferences(self.context, fault=fault)
             for exposure in table:
                 references = table[exposure]
                 key = id(references)

@@ -14,6 +14,8 @@ from calbatch.crds_client.context import ContextChoice, choose_context, is_known
 from calbatch.crds_client.errors import (
     ContextError,
     CrdsError,
+    HeaderError,
+    NoRulesError,
     ServerError,
     WithdrawnReference,
     convert_errors,
@@ -143,7 +145,7 @@ class Client(CacheClient):
             with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
                 parameters = self.source.selection_parameters(self.context)
             if instrument not in parameters:
-                raise ContextError(f"{self.context}: no rules for instrument {instrument!r}")
+                raise NoRulesError(f"{self.context}: no rules for instrument {instrument!r}")
             return RemoteInstrument(self.source, self.context, instrument, parameters[instrument])
         rules = self.rules.instrument(instrument)
         withdrawn = (rules.mappings() | {self.context}) & self.cache.bad_files()
@@ -205,7 +207,8 @@ class Client(CacheClient):
     ) -> ReferenceTable[Exposure]:
         """Select the references of many exposures; equal configurations are resolved once.
 
-        Headers from which nothing can be selected are listed in the table's ``faults``.
+        Headers from which nothing can be selected are listed in the table's ``faults``, and in
+        ``without_rules`` if the context has no rules for them.
         """
         type_names = None if types is None else tuple(types)
         table: ReferenceTable[Exposure] = ReferenceTable(self.context)
@@ -221,6 +224,8 @@ class Client(CacheClient):
                     )
             except CrdsError as error:
                 table.faults[exposure] = str(error)
+                if isinstance(error, (HeaderError, NoRulesError)):
+                    table.without_rules.add(exposure)
                 continue
             seen[key] = table.add(exposure, references)
         return table

@@ -24,6 +24,10 @@ class ContextError(CrdsError):
     """The requested context is unknown or not available."""
 
 
+class NoRulesError(ContextError):
+    """The context has no rules for an instrument."""
+
+
 class HeaderError(CrdsError):
     """A header cannot be read, or lacks a value that selection requires."""
 

@@ -149,10 +149,14 @@ class ReferenceTable(Generic[Exposure]):
         The version of the rules.
     faults : dict
         Reason by exposure, for headers from which nothing can be selected.
+    without_rules : set
+        The exposures in ``faults`` that have no instrument, or one without rules. For the others,
+        the rules themselves are unusable.
     """
 
     context: str
     faults: dict[Exposure, str] = field(default_factory=dict)
+    without_rules: set[Exposure] = field(default_factory=set)
     _index: dict[Exposure, int] = field(default_factory=dict)
     _references: list[References] = field(default_factory=list)
 

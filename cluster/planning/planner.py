@@ -279,7 +279,7 @@ class Planner:
         if self.history is None or self.checksums is None:
             return
         identified = [
-            (p, list(p.identities(self.checksums))) for p in seen if not p.references.missing
+            (p, list(p.identities(self.checksums))) for p in seen if p.references.is_complete
         ]
         all_identities = [identity for _, identities in identified for identity in identities]
         deaths, products = (

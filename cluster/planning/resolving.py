@@ -133,7 +133,8 @@ def _add_parameters(
     steps: dict[str, Step | CalibrationError] = {}
     for number, resolved in found.items():
         names = {kind: str(c.path) for kind, c in resolved.chosen.items() if c.path is not None}
-        key = json.dumps([names, sorted(resolved.missing.items())], sort_keys=True)
+        faults = [sorted(resolved.missing.items()), resolved.fault]
+        key = json.dumps([names, faults], sort_keys=True)
         if key not in steps:
             steps[key] = _configure(step, resolved)
         configured = steps[key]
@@ -147,7 +148,7 @@ def _add_parameters(
 
 def _configure(step: Step, found: ResolvedReferences) -> Step | CalibrationError:
     try:
-        return pars.configure(step, pars.require_found(found))
+        return pars.configure(step, pars.require_found(found, step))
     except CalibrationError as error:
         return error
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from calbatch.crds_client.errors import ChecksumError, ContextError, MappingError, convert_errors
+from calbatch.crds_client.errors import ChecksumError, MappingError, NoRulesError, convert_errors
 from calbatch.crds_client.rules.compiling import check_entries, compile_selector, parkeys
 from calbatch.crds_client.rules.expressions import Expression, names_of
 from calbatch.crds_client.rules.hooks import hook_refusal
@@ -117,9 +117,9 @@ class ReferenceRules:
         if self.refusal:
             return Resolution("not found", reason=self.refusal)
         try:
-            with convert_errors(ContextError, f"{self.name} cannot be applied"):
+            with convert_errors(MappingError, f"{self.name} cannot be applied"):
                 return self._choose(header)
-        except ContextError as error:
+        except MappingError as error:
             return Resolution("not found", reason=str(error))
 
     def _choose(self, header: Header) -> Resolution:
@@ -273,14 +273,14 @@ class PipelineRules:
 
         Raises
         ------
-        ContextError
+        NoRulesError
             If the context has none.
         """
         name = {"wfii": "wfpc2"}.get(name.lower(), name.lower())  # as crds spells it
         if name not in self._loaded:
             if name not in self.instruments:
                 known = ", ".join(self.instruments).upper()
-                raise ContextError(f"{self.name}: no rules for instrument {name!r}; has {known}")
+                raise NoRulesError(f"{self.name}: no rules for instrument {name!r}; has {known}")
             source = load_mapping(self._files[name], self._read)
             self._loaded[name] = InstrumentRules(source, self._read)
         return self._loaded[name]

@@ -64,11 +64,12 @@ def cache(setting, monkeypatch):
     return setting
 
 
-def outcome(output, *exposures):
+def outcome(output, *exposures, pipeline="detector1", **options):
     """Run a batch, and return the failures by file."""
     result = run(
-        "detector1", exposures, output, scheduler="sync", fsync=False, console=quiet_console()
-    )
+        pipeline, exposures, output, scheduler="sync", fsync=False, console=quiet_console(),
+        **options,
+    )  # fmt: skip
     assert result.exit_status == bool(result.failed)
     return {failed.path.name: failed.error for failed in result.failed}
 
@@ -115,6 +116,32 @@ def test_a_rules_file_fails_its_exposures(cache, tmp_path, name):
     named = re.compile(r"rmap|plain name|several|not in the cache")
     assert [error for error in failed.values() if not named.search(error)] == []
     assert bad.name in failed
+
+
+@pytest.fixture
+def damaged_rules(cache):
+    """Cut the rules for gains short, and return their name."""
+    (path,) = cache[0].rglob("*_gain_*.rmap")
+    sound = path.read_bytes()
+    path.write_bytes(sound[: len(sound) // 2])
+    yield path.name
+    path.write_bytes(sound)
+
+
+def test_damaged_rules_are_not_reported_as_a_missing_reference_of_another_type(
+    cache, damaged_rules, tmp_path
+):
+    (error,) = outcome(tmp_path, cache[1]).values()
+    assert error.startswith(f"{cache[1]}: references cannot be chosen: {damaged_rules}:")
+
+
+def test_damaged_rules_cannot_hide_parameters_of_a_step_without_references(
+    cache, damaged_rules, tmp_path
+):
+    (error,) = outcome(tmp_path, cache[1], pipeline="group_scale").values()
+    assert f"parameter references cannot be chosen: {damaged_rules}:" in error
+    assert error.endswith("; --no-pars disables them")
+    assert outcome(tmp_path, cache[1], pipeline="group_scale", pars=False) == {}
 
 
 class Failing(CrdsReferences):

@@ -103,6 +103,8 @@ def _difference(before: Mapping[str, Sequence[str]], planned: PlannedExposure) -
     """Return a description of changes in an exposure's references; empty if there are none."""
     if planned.error is not None:
         return f"cannot be planned: {planned.error}"
+    if planned.references.fault:
+        return f"references cannot be chosen: {planned.references.fault}"
     old = {kind: Path(path).name for kind, (path, _) in before.items()}
     new = {kind: Path(path).name for kind, path in planned.files().items()}
     new |= dict.fromkeys(planned.references.missing, "none")
