@@ -15,17 +15,22 @@ from calbatch.models.casting import cast_exactly, check_dimensions, check_shape,
 from calbatch.models.conversion import translate
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import value_at
-from calbatch.models.fits.headers import ASDF, ExtraCards, user_card
+from calbatch.models.fits.headers import (
+    ASDF,
+    ExtraCards,
+    misread_paths,
+    misread_reason,
+    user_card,
+)
 from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.opening import claim_tables, convert_field, load_content
 from calbatch.models.plotting.plottable import Plottable
 from calbatch.models.schema.meta import MetadataNode as Meta
-from calbatch.models.schema.meta import flatten, get_path
+from calbatch.models.schema.meta import flatten
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
 from calbatch.models.schema.validate import (
     check_assignment,
-    misfit_reason,
     require_part,
     to_plain,
     validate_tree,
@@ -281,15 +286,11 @@ class DataModel(Plottable):
             Such as ``NFRAMES = '1' is text; a whole number is needed``; None if the header has no
             such card, or the value was accepted.
         """
-        spec = self.schema.keywords.get(path)
-        if spec is None:
-            return None
-        value = get_path(self._content.tree, path)
-        cards = self._content.extra.get(spec.hdu.upper(), ())
-        values = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
-        if value is None and values:
-            value = values[0]
-        return None if value is None else misfit_reason(spec, value)
+        return misread_reason(self.schema, self._content.tree, self._content.extra, path)
+
+    def misread_paths(self) -> list[str]:
+        """Return the paths of all metadata whose header cards were not accepted."""
+        return list(misread_paths(self.schema, self._content.extra))
 
     def search_schema(self, text: str) -> list[tuple[str, str]]:
         """Return (path, title) of all schema entries that mention ``text``."""

@@ -13,8 +13,9 @@ from calbatch.calibrate.products import without_files
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.exposure.job import ExposureOptions, Job, build_products
 from calbatch.cluster.exposure.outcome import collect_warnings, describe_failure
-from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure
+from calbatch.cluster.planning.planned_exposure import MISREAD, SHAPE, TYPE, PlannedExposure
 from calbatch.models.budget import TileBudget, tile_budget
+from calbatch.models.errors import escape_text
 from calbatch.models.storage.location import Location
 
 _KIND = (
@@ -26,6 +27,16 @@ _KIND = (
 )
 _SIZES = ("exposure.nints", "exposure.ngroups", "subarray.ysize", "subarray.xsize")
 """Metadata that, with the references, decide the memory for a tile of an exposure."""
+
+_SUBARRAY = "meta.subarray."
+_READOUT = (
+    *("nframes", "groupgap", "frame_divisor", "nsamples", "noutputs", "zero_frame"),
+    *("drop_frames1", "gain_factor", "nrs_normal", "nrs_reference", "group_time", "frame_time"),
+)
+"""Numbers below ``meta.exposure`` that steps may refuse, and that are the same within a mode."""
+
+_OWN = ("integration_time", "start_time")
+"""Numbers below ``meta.exposure`` that steps may need, and that differ within a mode."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +118,22 @@ def _kind(planned: PlannedExposure) -> Hashable:
     facts = (
         *(planned.header.get(f"meta.{name}") for name in _KIND),
         planned.header.get(TYPE),
+        planned.header.get(MISREAD),
         _size(planned.header),
+        _readout(planned.header),
     )
     files = frozenset((n, c.path) for n, c in planned.references.chosen.items())
     return facts, files, planned.settings.digest
+
+
+def _readout(header: Mapping[str, Any]) -> Hashable:
+    """Return the numbers of a header for which steps may refuse an exposure.
+
+    Exposures of one mode differ in them only if some are damaged.
+    """
+    placed = frozenset(item for item in header.items() if item[0].startswith(_SUBARRAY))
+    numbers = tuple(header.get(f"meta.exposure.{name}") for name in _READOUT)
+    return placed, numbers, tuple(f"meta.exposure.{name}" in header for name in _OWN)
 
 
 def _add(result: Forecast, members: list[PlannedExposure]) -> None:
@@ -132,7 +155,8 @@ def _add(result: Forecast, members: list[PlannedExposure]) -> None:
             models = [model for model, _ in build_products(job)]
             budget = tile_budget(models)
     except Exception as error:  # calibrating these exposures would fail the same way
-        result.errors |= {e.path: describe_failure(error, first.path) for e in members}
+        reason = describe_failure(error, first.path).removeprefix(escape_text(str(first.path)))
+        result.errors |= {e.path: f"{escape_text(str(e.path))}{reason}" for e in members}
         return
     frames = {model.frame for model in models if model.shape is not None}
     rows = max((frame[0] for frame in frames), default=0)

@@ -24,6 +24,9 @@ from calbatch.models.storage.location import Location
 SHAPE, TYPE = "array.shape", "array.model"
 """Metadata keys for the size of an exposure's array, such as 3 x 5 x 64 x 64, and its class."""
 
+MISREAD = "header.misread"
+"""Metadata key for the paths whose cards are of another type, such as text; absent if none is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
@@ -72,7 +75,8 @@ class PlannedExposure:
     source : InputVersion, optional
         The input as it was when its header was read.
     header : mapping
-        Its metadata, with the size and class of its array under `SHAPE` and `TYPE`.
+        Its metadata, with the size and class of its array under `SHAPE` and `TYPE`,
+        and the paths of misread cards under `MISREAD`.
     error : exception, optional
         The reason why the exposure cannot be calibrated.
     earlier_products : sequence of ProductRow

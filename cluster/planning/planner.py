@@ -25,7 +25,13 @@ from calbatch.cluster.planning.identity import (
     parameters_of,
     settings_digest,
 )
-from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE, PlannedExposure, StepSettings
+from calbatch.cluster.planning.planned_exposure import (
+    MISREAD,
+    SHAPE,
+    TYPE,
+    PlannedExposure,
+    StepSettings,
+)
 from calbatch.cluster.planning.resolving import FetchFunction, Resolution, resolve_references
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
@@ -245,8 +251,10 @@ class Planner:
             with datamodels.open(planned.path, layout) as model:
                 self._step_of(planned.pipeline).require_supported(model)
                 shape = " x ".join(map(str, model.shape))
-                arrays = {SHAPE: shape, TYPE: type(model).__name__}
-                planned.header = {**model.to_flat_dict(), **arrays}
+                about = {SHAPE: shape, TYPE: type(model).__name__}
+                if misread := model.misread_paths():
+                    about[MISREAD] = " ".join(sorted(misread))
+                planned.header = {**model.to_flat_dict(), **about}
             planned.source = InputVersion(stamp.path, stamp.size, stamp.mtime_ns, layout.digest)
         except Exception as error:  # must not fail the other exposures
             planned.error = (find_damage(planned.path) if self._verify_inputs else None) or error

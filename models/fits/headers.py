@@ -35,6 +35,7 @@ from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
 from calbatch.models.schema.validate import (
     describe,
     is_enabled,
+    misfit_reason,
     to_plain,
     validate_value,
     warn_or_raise,
@@ -206,6 +207,40 @@ def take_cards(
         if not (moved and all(moved)):
             left.append(card)
     return left
+
+
+def misread_paths(schema: Schema, extra: Mapping[str, Sequence[Card]]) -> Iterator[str]:
+    """Yield the paths of the metadata whose cards have a value that the schema does not allow."""
+    for key, cards in extra.items():
+        named = schema.by_card.get(key, {})
+        for keyword, value, _ in cards:
+            if keyword in named and value is not None:
+                yield from (spec.path for spec in named[keyword])
+
+
+def misread_reason(
+    schema: Schema, data: Mapping[str, Any], extra: Mapping[str, Sequence[Card]], path: str
+) -> str | None:
+    """Return the reason why the schema does not allow the value of a path, or None.
+
+    Parameters
+    ----------
+    schema : Schema
+        Names the metadata.
+    data, extra : mapping
+        The metadata and the other cards, as returned by `meta_from_headers`.
+    path : str
+        Dotted path, such as ``meta.exposure.nframes``.
+    """
+    spec = schema.keywords.get(path)
+    if spec is None:
+        return None
+    value = _get(data, spec)
+    cards = extra.get(spec.hdu.upper(), ())
+    values = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
+    if value is None and values:
+        value = values[0]
+    return None if value is None else misfit_reason(spec, value)
 
 
 def user_card(schema: Schema, hdu: str, keyword: str, value: Any, comment: str = "") -> Card:

@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.batches import copy_changed
+from support.batches import copy_changed, quiet_console
 
 from calbatch.calibrate.step import Step
+from calbatch.cluster import run
 from calbatch.cluster.display.fetch_progress import TO_BE_FETCHED
 from calbatch.cluster.ledger import ProductRow
 from calbatch.cluster.planning.forecast import Forecast, forecast
@@ -73,6 +74,37 @@ def test_exposures_that_the_pipeline_refuses_are_errors(raw):
     found = forecast(plan([raw], Failing))
     assert found.groups == []
     assert found.errors[raw].startswith(f"{raw}: KeyError: 'surprise'")
+
+
+def test_each_of_several_exposures_is_named(raw, tmp_path):
+    other = copy_changed(raw, tmp_path / "b_uncal.fits")
+    found = forecast(plan([raw, other], Failing))
+    assert [reason.partition(": KeyError")[0] for reason in found.errors.values()] == [
+        str(raw), str(other),
+    ]  # fmt: skip
+
+
+ODD_CARDS = {
+    "NFRAMES": "1", "GROUPGAP": -1, "TGROUP": "10.7", "TFRAME": None, "NOUTPUTS": "4",
+    "DRPFRMS1": "0", "ZEROFRAM": "F", "SUBSTRT1": "1", "SLOWAXIS": None, "FRMDIVSR": "1",
+    "GAINFACT": "2", "INTSTART": "1",
+}  # fmt: skip
+
+
+def test_a_number_that_a_step_refuses_is_seen_among_like_exposures(raw, tmp_path):
+    odd = [
+        copy_changed(raw, tmp_path / f"{keyword}_uncal.fits", **{keyword: value})
+        for keyword, value in ODD_CARDS.items()
+    ]
+    exposures = [raw, *odd, copy_changed(raw, tmp_path / "z_uncal.fits")]
+    found = forecast(plan(exposures, "detector1", output_dir=str(tmp_path / "out")))
+    result = run(
+        "detector1", exposures, tmp_path / "out", scheduler="sync", console=quiet_console(),
+        fsync=False, pars=False,
+    )  # fmt: skip
+    assert found.errors == {outcome.path: outcome.error for outcome in result.failed}
+    assert odd[0] in found.errors
+    assert sum(group.members for group in found.groups) == len(exposures) - len(found.errors)
 
 
 def test_exposures_with_intact_products_are_counted(raw):
