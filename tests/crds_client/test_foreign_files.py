@@ -1,6 +1,7 @@
 """Foreign answers to requests for files: other parts, redirections, and answers that trickle in."""
 
 import itertools
+import socket
 import ssl
 
 import pytest
@@ -37,13 +38,22 @@ def test_another_part_of_a_file_than_requested_is_rejected(foreign, cache, conte
     assert cache.locate(NAME).read_bytes() == content
 
 
-ELSEWHERE = ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x", "gopher://x/", "gopher://[x"]
+ELSEWHERE = [
+    "ftp://127.0.0.1:{port}/x", "file://{file}", "FILE://{file}", "data:,x", "gopher://x/",
+    "gopher://[x",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", ELSEWHERE)
 def test_only_http_is_followed(foreign, cache, target):
-    answer = response(b"", "302 Found", Location=target)
-    report = Fetcher(cache, file_server(foreign, answer), patience=QUICK).fetch([NAME])
+    # Another protocol would deliver the file, or reach a server of its own.
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port, file = other.getsockname()[1], foreign.files[NAME]
+        answer = response(b"", "302 Found", Location=target.format(port=port, file=file))
+        report = Fetcher(cache, file_server(foreign, answer), patience=QUICK).fetch([NAME])
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has connected
+            other.accept()
     assert f"/{NAME}: " in report.failed[NAME]
     assert cache.find(NAME) is None
 
