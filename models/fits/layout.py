@@ -48,8 +48,6 @@ _BEST_GZIP = 1032
 # bytes.find would stop at the many blanks of a header, and take twenty times as long.
 _END = re.compile(rb"(?P<cards>(?:.{80})*?)END     ", re.DOTALL)
 
-_WITHOUT_VALUE = (b"        ", b"COMMENT ", b"HISTORY ", b"CONTINUE")
-
 HduT = TypeVar("HduT", Hdu, ParsedHeader)
 
 _HEADER_READ = 8 * BLOCK_LENGTH
@@ -240,21 +238,17 @@ def _find_end(raw: bytearray, start: int) -> int:
     return match.end("cards") if match else -1
 
 
-def _text_column(card: bytes) -> int:
-    """Return the column from which a card may hold free text: after its keyword and ``=``."""
-    return 8 if card[:8] in _WITHOUT_VALUE else 10
-
-
 def _require_text(path: str, raw: bytes, where: str) -> None:
-    """Raise an error for zeros, and for bytes above 0x7F in a card's keyword.
+    """Raise an error for zeros, and for cards of which not even the keyword's place is known.
 
-    Elsewhere in a card, a byte above 0x7F, which many programs write, is read as a question mark.
+    A byte above 0x7F, which many programs write, is read as a question mark. If it is in the
+    keyword of a card with a value, jwst reads the card as one of another keyword.
     """
     if raw.isascii() and b"\0" not in raw:
         return
     for at in range(0, len(raw), CARD_LENGTH):
         card = raw[at : at + CARD_LENGTH]
-        start = _text_column(card)
+        start = 0 if card[8:10] == b"= " else 8
         bad = [c for c, octet in enumerate(card) if octet == 0 or (octet > 0x7F and c < start)]
         if bad:
             keyword = replace_foreign_bytes(card[:8]).decode("ascii").strip()

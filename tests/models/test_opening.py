@@ -177,3 +177,22 @@ class TestTablesOfAnotherSchema:
         model = GuiderRawModel((2, 2, 8, 6))
         model.track_sub_table = np.ones(1, list(columns.items()))
         assert GuiderRawModel(model).track_sub_table["y_size"].tolist() == [1]
+
+
+@pytest.mark.parametrize("extension", ["SCI", "OWN"])
+@pytest.mark.parametrize("keyword", [b"N\xe4ME    ", b"OWNNAME\xe4"])
+def test_a_keyword_that_is_not_ascii_costs_neither_the_file_nor_its_value(
+    tmp_path, extension, keyword
+):
+    hdus = {name: image(name) for name in ("SCI", "OWN")}
+    hdus[extension].header["OWNNAME"] = "mine"
+    path = write(tmp_path / "a.fits", *hdus.values())
+    path.write_bytes(path.read_bytes().replace(b"OWNNAME ", keyword))
+    with pytest.warns(ValidationWarning, match=rf"question marks, in .* \({extension}\)"):
+        model = ImageModel(path)
+    saved = model.save(tmp_path / "b.fits", fsync=False)
+    with fits.open(saved) as hdus:
+        shown = keyword.replace(b"\xe4", b"?").decode().strip()
+        (value,) = [c.value for c in hdus[extension].header.cards if c.keyword == shown]
+        assert value == "mine"
+        np.testing.assert_array_equal(hdus["SCI"].data, PIXELS)

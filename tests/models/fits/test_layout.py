@@ -214,8 +214,9 @@ def test_an_implausible_compressed_image_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ("OBSERV\xe9R= 'Jose'", "byte 0xe9 in card 'OBSERV[?]R' is not text"),
-        ("OBSERVER\xbd 'Jose'", "byte 0xbd in card 'OBSERVER' is not text"),
+        ("OBSERV\xe9R  'Jose'", "byte 0xe9 in card 'OBSERV[?]R' is not text"),
+        ("\xff" * 80, "byte 0xff in card '[?]{8}' is not text"),
+        ("OBSERV\0R= 'Jose'", "byte 0x00 in card 'OBSERV"),
         ("COMMENT Jos\0", "byte 0x00 in card 'COMMENT' is not text"),
     ],
 )
@@ -226,7 +227,13 @@ def test_damaged_header_text_is_refused_with_its_card(tmp_path, card, message):
         read_layout(path)
 
 
-@pytest.mark.parametrize("card", ["OBSERVER= 'Jos\xe9'", "COMMENT \xe9", "\x20" * 8 + "\xe9"])
+@pytest.mark.parametrize(
+    "card",
+    [
+        "OBSERVER= 'Jos\xe9'", "COMMENT \xe9", "\x20" * 8 + "\xe9", "OBSERV\xe9R= 'Jose'",
+        "REMARK  \xe9t\xe9", "REMARK   \xe9t\xe9", "OBSERVER\xe9 'Jose'",
+    ],
+)  # fmt: skip
 def test_a_byte_that_is_not_ascii_is_read_as_a_question_mark(tmp_path, card):
     path = tmp_path / "accent.fits"
     path.write_bytes(header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0", card))
