@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,17 @@ def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
             result.references[name, reference.path] += 1
     for members in groups.values():
         _add(result, members)
+    result.groups = list(_merge(result.groups))
     return result
+
+
+def _merge(groups: Iterable[ExposureGroup]) -> Iterator[ExposureGroup]:
+    """Yield the groups, with those that need the same as one: odd cards set some apart."""
+    needs: dict[Hashable, list[ExposureGroup]] = {}
+    for group in groups:
+        needs.setdefault((group.title, group.budget, group.output_bytes), []).append(group)
+    for alike in needs.values():
+        yield replace(alike[0], members=sum(group.members for group in alike))
 
 
 def _kind(planned: PlannedExposure) -> Hashable:

@@ -131,8 +131,9 @@ def damaged_rules(cache):
 def test_damaged_rules_are_not_reported_as_a_missing_reference_of_another_type(
     cache, damaged_rules, tmp_path
 ):
-    (error,) = outcome(tmp_path, cache[1]).values()
-    assert error.startswith(f"{cache[1]}: references cannot be chosen: {damaged_rules}:")
+    for pars in (True, False):
+        (error,) = outcome(tmp_path, cache[1], pars=pars).values()
+        assert error.startswith(f"{cache[1]}: references cannot be chosen: {damaged_rules}:")
 
 
 def test_damaged_rules_cannot_hide_parameters_of_a_step_without_references(
