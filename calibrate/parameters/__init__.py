@@ -10,10 +10,19 @@ from typing import Any, Generic, Literal, Self, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
 
 from calbatch.calibrate.errors import ParameterError
-from calbatch.calibrate.parameters.cfgtext import NotInFileError, quote_items, split_items
+from calbatch.calibrate.parameters.cfgtext import (
+    NotInFileError,
+    path_text,
+    quote_items,
+    show_value,
+    split_items,
+)
 from calbatch.models.errors import ValidationError
 
 T = TypeVar("T")
+
+
+_BEYOND = 2**63
 
 
 class Parameter(Generic[T]):
@@ -80,7 +89,7 @@ class Parameter(Generic[T]):
         return cast("T", value)
 
     def _fault(self, value: Any) -> ParameterError:
-        return ParameterError(f"{self.name} = {value!r:.200}: must be {self.describe()}")
+        return ParameterError(f"{self.name} = {show_value(value)}: must be {self.describe()}")
 
     def describe(self) -> str:
         """Return a description of the allowed values."""
@@ -175,6 +184,8 @@ class Integer(_Number[T]):
             raise self._fault(value) from None
         if isinstance(value, bool) or not whole:
             raise self._fault(value)
+        if not -_BEYOND <= number < _BEYOND:  # Python writes no integer of thousands of digits
+            raise ParameterError(f"{self.name} = {show_value(value)}: must fit into 64 bits")
         return self._check_bounds(int(number))
 
 
@@ -219,7 +230,7 @@ class Text(Parameter[T]):
             raise ParameterError(f"{self._fault(value)}; quote text that contains commas")
         if isinstance(value, bool) or not isinstance(value, (str, os.PathLike, int, float)):
             raise self._fault(value)
-        return str(value)
+        return path_text(value) if isinstance(value, os.PathLike) else str(value)
 
 
 class InputFile(Text[str | None]):
@@ -286,7 +297,7 @@ class Items(Parameter[list[Any]]):
             return self.item.convert(item)
         except ParameterError:
             raise ParameterError(
-                f"{self.name}: item {item!r} must be {self.item.describe()}"
+                f"{self.name}: item {show_value(item)} must be {self.item.describe()}"
             ) from None
 
     def _item_entry(self, item: Any) -> str:
@@ -317,8 +328,10 @@ class Override(Parameter[Any]):
         """Return the override; empty text means no override."""
         if value is None or (isinstance(value, str) and value.strip().lower() in ("", "none")):
             return None
-        if isinstance(value, (str, os.PathLike)):
+        if isinstance(value, str):
             return value
+        if isinstance(value, os.PathLike):
+            return value if os.fspath(value) == path_text(value) else path_text(value)
         return self._model(value)
 
     def _model(self, value: Any) -> Any:

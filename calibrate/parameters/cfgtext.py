@@ -7,12 +7,15 @@ Commas separate list items; a trailing comma marks a list of one item.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from calbatch.calibrate.errors import ParameterError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]+")
+_WORDS = ("none", "n/a")  # which are no paths where a path is expected
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
@@ -100,3 +103,17 @@ def comment(text: str) -> str:
     """Return a text as a one-line comment of a ``.cfg``."""
     words = "".join(c if c.isprintable() else " " for c in text).split()
     return " ".join(["#", *words])
+
+
+def show_value(value: Any) -> str:
+    """Return a value for a message."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # an integer of thousands of digits
+        return f"a huge {type(value).__name__}"
+
+
+def path_text(path: os.PathLike[Any]) -> str:
+    """Return the text of a path, which is not taken for a word such as None."""
+    text = os.fsdecode(path)
+    return f".{os.sep}{text}" if text.strip().lower() in _WORDS else text

@@ -11,7 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from calbatch.calibrate.errors import ParameterError
-from calbatch.calibrate.parameters import Boolean, Choice, Float, Integer, Items, Text, cfg
+from calbatch.calibrate.parameters import (
+    Boolean,
+    Choice,
+    Float,
+    InputFile,
+    Integer,
+    Items,
+    Text,
+    cfg,
+)
 from calbatch.calibrate.pipeline import Pipeline
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
@@ -37,6 +46,7 @@ values = st.fixed_dictionaries(
         "how": st.sampled_from(["fast", "Slow", "none"]),
         "names": st.lists(texts, max_size=3),
         "levels": st.lists(st.floats(allow_nan=False), max_size=3),
+        "counts": st.lists(st.integers(), max_size=3),
         "override_flat": texts,
         "suffix": texts,
     },
@@ -55,6 +65,7 @@ class Thing(Step):
     label = Text("a label")
     names = Items(help="names")
     levels = Items(Float(0.0), help="levels")
+    counts = Items(Integer(0), help="counts")
 
     def process(self, exposure):
         return exposure
@@ -143,6 +154,41 @@ def test_unquoted_text_with_commas_is_rejected(tmp_path):
 def test_none_is_a_string_for_parameters_that_cannot_be_none(word):
     assert Thing(label=word, how=word).parameter_values()["label"][0] == word
     assert Thing(how=word).how == "none"
+
+
+class Files(Step):
+    """A step with parameters that name files."""
+
+    reference_file_types = ["flat"]
+    file = Text(None, none=True)
+    flags = InputFile()
+    files = Items(Text(None, none=True))
+
+    def process(self, exposure):
+        return exposure
+
+
+@pytest.mark.parametrize("name", ["file", "flags", "files", "override_flat"])
+@pytest.mark.parametrize("word", ["none", "None", "n/a", "N/A"])
+def test_a_path_is_never_read_as_a_word(tmp_path, name, word):
+    step = Files(**{name: [Path(word)] if name == "files" else Path(word)})
+    path = tmp_path / "files.cfg"
+    path.write_text(cfg.format_cfg(step))
+    again = getattr(Files.from_config(path), name)
+    assert Path(again[0] if name == "files" else again) == Path(word)
+    assert again == getattr(step, name)
+    assert again not in (word, [word])
+
+
+HUGE = [2**63, -(2**63) - 1, 10**5000, "9" * 5000, 1e300]
+
+
+@pytest.mark.parametrize("value", HUGE, ids=range(len(HUGE)))
+def test_huge_integers_are_rejected_on_assignment(value):
+    for name, given_value in (("count", value), ("last", value), ("counts", [value])):
+        with pytest.raises(ParameterError, match=rf"^thing\.{name}\b.* must "):
+            Thing(name="thing", **{name: given_value})
+    assert Thing(count=2**63 - 1).count == 2**63 - 1
 
 
 class TestOverrides:
