@@ -7,9 +7,11 @@ in one folder per instrument, and ``config/<observatory>/`` the server's last de
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,25 @@ def is_mapping(name: str) -> bool:
     return name.endswith(_MAPPING_SUFFIXES)
 
 
+def _read(path: Path) -> bytes:
+    """Return the content of a file of a cache, which others may be able to write to.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is a pipe or a device, or is longer than any rules file.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+        content = file.read(MAX_ANSWER + 1)
+    if len(content) > MAX_ANSWER:
+        raise OSError(errno.EFBIG, f"it is longer than {MAX_ANSWER} bytes")
+    return content
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a small file atomically."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -57,6 +78,10 @@ def replace_text(path: Path, text: str) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _bad_files(info: dict[str, Any]) -> list[str]:
@@ -102,10 +127,10 @@ class Cache:
     def layout(self) -> str:
         """``flat``, or ``instrument`` for one folder per instrument."""
         try:
-            mode = (self.config / "ref_cache_subdir_mode").read_text().strip()
-        except (OSError, UnicodeDecodeError):
+            mode = _read(self.config / "ref_cache_subdir_mode").strip()
+        except OSError:
             return "instrument"
-        return "flat" if mode == "flat" else "instrument"
+        return "flat" if mode == b"flat" else "instrument"
 
     def new_path(self, name: str) -> Path:
         """Return the path of a new file.
@@ -175,9 +200,9 @@ class Cache:
         """
         path = self.locate(name)
         try:
-            return path.read_text(encoding="utf-8")
+            return _read(path).decode().replace("\r\n", "\n").replace("\r", "\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise CrdsError(f"{path}: {error}") from None
+            raise CrdsError(f"{path}: {_reason(error)}") from None
 
     def contexts(self) -> list[str]:
         """Return the contexts in the cache, the latest last."""
@@ -196,22 +221,31 @@ class Cache:
         """
         path = self.config / "server_config"
         try:
-            with path.open("rb") as file:
-                return parse_literal(file.read(MAX_ANSWER + 1))
+            return parse_literal(_read(path))
         except FileNotFoundError:
             return self.behind.server_config() if self.behind else {}
         except (OSError, ServerError) as error:
-            raise ContextError(f"{path}: {error}; remove it to ask the server again") from None
+            reason = f"{path}: {_reason(error)}"
+            raise ContextError(f"{reason}; remove it to ask the server again") from None
 
     def bad_files(self) -> frozenset[str]:
-        """Return the files that the observatory has withdrawn as scientifically invalid."""
+        """Return the files that the observatory has withdrawn as scientifically invalid.
+
+        Raises
+        ------
+        ContextError
+            If there is a list that cannot be read: withdrawn files must not be used in silence.
+        """
+        path = self.config / "bad_files.txt"
         try:
-            text = (self.config / "bad_files.txt").read_text(encoding="utf-8", errors="replace")
-            return frozenset(text.split())
-        except OSError:
+            return frozenset(_read(path).decode(errors="replace").split())
+        except FileNotFoundError:
             if self.behind is not None and not (self.config / "server_config").exists():
                 return self.behind.bad_files()
             return frozenset(_bad_files(self.server_config()))
+        except OSError as error:
+            reason = f"{path}: the list of withdrawn files cannot be read: {_reason(error)}"
+            raise ContextError(f"{reason}; remove it to use the server's description") from None
 
     def save_config(self, info: dict[str, Any]) -> None:
         """Save the server's description of itself for offline use, as the official client does.

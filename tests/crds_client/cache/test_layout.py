@@ -1,11 +1,13 @@
 """The layout of a cache, and names and links that would leave it."""
 
+import os
 import pickle
 
 import pytest
 
+from calbatch.crds_client.answers import MAX_ANSWER
 from calbatch.crds_client.cache.layout import Cache
-from calbatch.crds_client.errors import ContextError, ReferenceMissing, UnsafeName
+from calbatch.crds_client.errors import ContextError, CrdsError, ReferenceMissing, UnsafeName
 
 NAME = "jwst_nircam_dark_0001.fits"
 
@@ -89,6 +91,32 @@ def test_server_config_must_be_a_literal(cache):
     path.write_text("__import__('os')")
     with pytest.raises(ContextError, match="server_config"):
         cache.server_config()
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_endless(path):
+    path.symlink_to("/dev/zero")
+
+
+def make_long(path):
+    with path.open("wb") as file:
+        file.truncate(MAX_ANSWER + 1)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_endless, make_long, os.mkdir])
+def test_files_that_cannot_be_read_are_named_without_waiting(cache, make):
+    for name, read in (("bad_files.txt", cache.bad_files), ("server_config", cache.server_config)):
+        make(cache.config / name)
+        with pytest.raises(ContextError, match=f"config/jwst/{name}: "):
+            read()
+    make(cache.config / "ref_cache_subdir_mode")
+    assert cache.layout == "instrument"
+    make(cache.mappings / "jwst_0001.pmap")
+    with pytest.raises(CrdsError, match=r"jwst_0001\.pmap"):
+        cache.read_mapping("jwst_0001.pmap")
 
 
 def test_real_server_config(real_data):
