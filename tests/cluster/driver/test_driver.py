@@ -17,6 +17,7 @@ from support.waiting import be_slow
 
 from calbatch.cluster.driver import room
 from calbatch.cluster.driver.control import StopRequest, request_stop
+from calbatch.cluster.driver.staging import Staging
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.policy import FailureKind, RetryPolicy
 from calbatch.cluster.ledger import ProductRow
@@ -282,6 +283,36 @@ def test_a_stopped_worker_is_discarded_and_its_exposure_retried(tmp_path):
     assert batch.states == ["done", "done"]
     assert batch.said == [silent.line()]
     assert ("silence", silent.line()) in batch.events
+
+
+class SlowToEnd(FakeSite):
+    """A site whose workers may go on after they are discarded."""
+
+    def discard_worker(self, silent):
+        assert not self.submitted[0].staging.exists()
+        super().discard_worker(silent)
+
+
+@pytest.mark.parametrize("end", ["silence", *FailureKind])
+def test_an_attempt_is_fenced_off_before_the_next_one_begins(tmp_path, end):
+    staging = Staging(tmp_path / "fence")
+    batch, site = Batch(tmp_path, count=1, staging=staging), SlowToEnd()
+    silent = SilentWorker("tcp://w", 99.0, Condition.STOPPED, frozenset({0}))
+    seen = []
+
+    def work(job):
+        seen.append(job.staging)
+        assert [place.exists() for place in seen] == [False] * (len(seen) - 1) + [True]
+        if len(seen) > 1:
+            return succeed(job)
+        site.silent = [silent] if end == "silence" else []
+        return None if end == "silence" else fail(job, end)
+
+    site.work = work
+    batch.run(site)
+    assert [place.exists() for place in seen] == [False] * len(seen)
+    assert site.discarded == ([silent] if end == "silence" else [])
+    assert len(seen) == (1 if end in (FailureKind.FAULT, FailureKind.DEADLINE) else 2)
 
 
 def test_a_busy_worker_is_waited_for(tmp_path):
