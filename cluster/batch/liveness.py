@@ -14,9 +14,12 @@ from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow
 from calbatch.cluster.owner import is_running, write_owner
 from calbatch.models.private import write_private_text
+from calbatch.models.storage.files import read_small_file
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver on another host is considered dead."""
+
+_LONGEST_NOTE = 10_000
 
 EXIT_STATUS = {
     "done": 0,
@@ -42,7 +45,8 @@ def record_job(folder: BatchFolder, job: str) -> None:
 def read_job(folder: BatchFolder) -> str | None:
     """Return the number of the Slurm job that drives a batch; None if none does."""
     try:
-        job = folder.job.read_bytes().strip()  # text has further white space, such as 0x1c
+        # Text has further white space, such as 0x1c.
+        job = read_small_file(folder.job, _LONGEST_NOTE).strip()
     except OSError:
         return None
     return job.decode("ascii") if job.isdigit() else None  # a damaged file
@@ -61,7 +65,7 @@ def is_job_alive(job: str) -> bool:
 def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
     """Return whether the recorded driver of a batch is still alive."""
     try:
-        driver = json.loads(folder.pid.read_text(encoding="ascii"))
+        driver = json.loads(read_small_file(folder.pid, _LONGEST_NOTE))
         host, pid, created = str(driver["host"]), int(driver["pid"]), float(driver["created"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return False

@@ -7,11 +7,9 @@ in one folder per instrument, and ``config/<observatory>/`` the server's last de
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import re
-import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from calbatch.crds_client.errors import (
     ServerError,
     UnsafeName,
 )
+from calbatch.models.storage.files import read_small_file
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +50,8 @@ def is_mapping(name: str) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file of a cache, which others may be able to write to.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read, is a pipe or a device, or is longer than any rules file.
-    """
-    # Without O_NONBLOCK, opening a pipe would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
-        content = file.read(MAX_ANSWER + 1)
-    if len(content) > MAX_ANSWER:
-        raise OSError(errno.EFBIG, f"it is longer than {MAX_ANSWER} bytes")
-    return content
+    """Return the content of a file of a cache, which others may be able to write to."""
+    return read_small_file(path, MAX_ANSWER)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -3,9 +3,11 @@
 See `calbatch.models.storage.stamps` for the interface of both kinds of file.
 """
 
+import errno
 import gzip
 import io
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +20,32 @@ from calbatch.models.storage.remote_files import RemoteFile
 from calbatch.models.storage.stamps import File, FileVersion, OpenFile, Range, ReadAt, Stamp
 
 _GZIP_BUFFER = 1 << 20
+
+
+def read_small_file(path: str | os.PathLike[str], longest: int) -> bytes:
+    """Return the content of a local file, in whose place others may have put something else.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    longest : int
+        The largest acceptable size in bytes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is longer, or is a pipe or a device, which is not waited for.
+    """
+    # Without O_NONBLOCK, opening a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+        content = file.read(longest + 1)
+    if len(content) > longest:
+        raise OSError(errno.EFBIG, f"it is longer than {longest} bytes")
+    return content
 
 
 def file_at(path: str | os.PathLike[str]) -> File:

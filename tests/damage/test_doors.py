@@ -1,6 +1,7 @@
 """Every module that parses foreign data is listed, and a test damages the data of each."""
 
 import ast
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,15 @@ def test_a_damaged_note_on_a_job_names_none(tmp_path, text):
     assert liveness.read_job(folder) is None
     folder.job.write_text("1234\n")
     assert liveness.read_job(folder) == "1234"
+
+
+def test_a_pipe_in_place_of_a_note_is_not_waited_for(tmp_path):
+    folder = BatchFolder(tmp_path, "20240101-000000-abcd")
+    folder.make()
+    for note in (folder.pid, folder.job):
+        os.mkfifo(note)
+    assert liveness.is_driver_alive(folder, type("Row", (), {"beat": 0.0})) is False
+    assert liveness.read_job(folder) is None
 
 
 NO_PLACES = [*NOT_A_DRIVER, '{"output": 5}', '{"output": "s3://a:b@c/"}']
