@@ -109,8 +109,9 @@ def test_trees_of_another_form_are_rejected(tmp_path, line):
     path = tmp_path / "x.asdf"
     others = [one for one in ONES if one.split(":")[0] != line.split(":")[0]]
     path.write_text("\n".join(["#ASDF 1.0.0", "---", *others, line, "..."]))
-    with pytest.raises(HeaderError, match=f"^{path}: "):
+    with pytest.raises(HeaderError, match=f"^{path}: ") as caught:
         read_parameters(path)
+    assert "Error" not in str(caught.value)  # the words are ours, not those of an exception
 
 
 @pytest.mark.parametrize("merge", ["k: [{}]", "<<: [{}]"])

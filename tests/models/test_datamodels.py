@@ -71,11 +71,15 @@ def test_an_open_model_is_returned_as_it_is():
     assert datamodels.open(model) is model
 
 
-def test_counts_of_another_type_than_a_detectors_are_a_ramp(tmp_path):
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u4", "i8"])
+def test_counts_of_another_type_than_a_detectors_are_a_ramp(tmp_path, dtype):
     raw = write(tmp_path / "raw.fits", 4, dtype="u2", DATAMODL="Level1bModel")
-    edited = write(tmp_path / "edited.fits", 4, DATAMODL="Level1bModel")
+    edited = write(tmp_path / "edited.fits", 4, dtype=dtype, DATAMODL="Level1bModel")
     assert type(datamodels.open(raw)) is datamodels.Level1bModel
-    assert type(datamodels.open(edited)) is datamodels.RampModel
+    ramp = datamodels.open(edited)
+    assert type(ramp) is datamodels.RampModel
+    with fits.open(edited) as hdus:
+        np.testing.assert_array_equal(ramp.data.compute(), hdus["SCI"].data)
 
 
 def test_a_file_without_science_is_refused_with_clues(tmp_path):
