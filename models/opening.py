@@ -18,7 +18,7 @@ from calbatch.models.arrays import ModelContent, StoredFile
 from calbatch.models.casting import cast_array, check_dimensions
 from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.errors import ValidationError, ValidationWarning, explain_errors
-from calbatch.models.fits.cards import CARD_LENGTH, replace_foreign_bytes
+from calbatch.models.fits.cards import replace_foreign_bytes
 from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import CopyProvider
@@ -139,7 +139,7 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
     cards = [
         f"{keyword or 'a card without keyword'} of {hdu.label}"
         for hdu in layout.hdus
-        for keyword in _foreign_cards(hdu.raw_header)
+        for keyword in _foreign_cards(hdu.cards)
     ]
     if cards:
         shown = ", ".join(cards[:_SHOWN]) + (", ..." if len(cards) > _SHOWN else "")
@@ -147,10 +147,8 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
         warnings.warn(message, ValidationWarning, stacklevel=3)
 
 
-def _foreign_cards(raw: bytes) -> Iterator[str]:
+def _foreign_cards(cards: tuple[bytes, ...]) -> Iterator[str]:
     """Yield the keyword of each header card that has a byte above 0x7F."""
-    if raw.isascii():
-        return
-    for at in range(0, len(raw), CARD_LENGTH):
-        if not raw[at : at + CARD_LENGTH].isascii():
-            yield replace_foreign_bytes(raw[at : at + 8]).decode("ascii").strip()
+    for card in cards:
+        if not card.isascii():
+            yield replace_foreign_bytes(card[:8]).decode("ascii").strip()

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TypeVar
 
 from calbatch.models.errors import FileError, ValidationWarning, escape_text, explain_errors
@@ -142,7 +142,7 @@ def read_layout(path: str | os.PathLike[str] | Stamp) -> Layout:
 
 def _layout_of(stamp: Stamp) -> Layout:
     with explain_errors(stamp.path), files.open_decompressed(stamp) as read_at:
-        hdus = tuple(_walk(stamp, read_at, parse_hdu))
+        hdus = tuple(_walk(stamp, read_at, partial(parse_hdu, known={})))
         tail = read_at(hdus[-1].end, BLOCK_LENGTH)
         if tail:
             _require_nothing_lost(hdus[-1], read_at)

@@ -118,6 +118,27 @@ def test_layouts_pickle(tmp_path):
     assert pickle.loads(pickle.dumps(layout)) == layout
 
 
+def test_headers_are_those_of_the_file_to_the_last_byte(tmp_path):
+    path = tmp_path / "a.fits"
+    odd = header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0")[:-7] + b"\n after"
+    path.write_bytes(odd + image("SCI", 8, (1,), b"a", " " * 80, "NOTE = 1", " " * 80))
+    written = path.read_bytes()
+    for hdu in read_layout(path).hdus:
+        assert hdu.raw_header == written[hdu.header_offset : hdu.data_offset]
+
+
+def test_many_hdus_share_the_memory_of_their_headers(tmp_path):
+    path = tmp_path / "many.fits"
+    notes = [f"NOTE{number} = 'of every HDU'" for number in range(60)]
+    copies = [image("SCI", 8, (1,), b"a", f"EXTVER = {n}", *notes) for n in range(1, 1001)]
+    path.write_bytes(primary() + b"".join(copies))
+    tracemalloc.start()
+    layout = read_layout(path)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < sum(hdu.data_offset - hdu.header_offset for hdu in layout.hdus) / 4
+
+
 def test_the_digest_follows_the_headers(tmp_path):
     paths = [tmp_path / f"{name}.fits" for name in "abc"]
     for path, value in zip(paths, (1, 1, 2), strict=True):
