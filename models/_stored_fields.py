@@ -12,7 +12,7 @@ import numpy as np
 from calbatch.models.arrays import GridField, ModelContent
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, explain_errors
-from calbatch.models.fits.columns import require_columns, require_full_rows
+from calbatch.models.fits.columns import read_units, require_columns, require_full_rows
 from calbatch.models.fits.layout import Hdu
 from calbatch.models.fits.readers import CopyProvider, Reader, RowReader
 from calbatch.models.fits.tables import cast_columns, read_table
@@ -145,6 +145,8 @@ def place_fields(
             content.on_grid[name] = GridField(name, readers[name].shape, readers[name].dtype)
         else:
             content.off_grid[name] = UnreadField(path, hdu, spec, hdu.shape, copies)
+        if spec.is_table:
+            content.units[name] = read_units(hdu)
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}

@@ -18,6 +18,7 @@ from calbatch.models.contradictions import require_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
 from calbatch.models.fits.headers import ASDF, cards_from_meta
+from calbatch.models.fits.tables import unit_cards
 from calbatch.models.fits.writer import (
     CopiedHdu,
     FitsWriter,
@@ -286,7 +287,9 @@ def _output_hdu(content: ModelContent, name: str, hdu: str, cards: Callable[[str
         return None
     array = content.off_grid_array(name)
     if array.dtype.names is not None:
-        return OutputTable(hdu, array, cards(hdu))
+        own = cards(hdu)
+        units = unit_cards(array, content.units.get(name, {}), own)
+        return OutputTable(hdu, array, [*own, *units])
     return OutputImage(
         name=name, extname=hdu, dtype=array.dtype, shape=array.shape, cards=cards(hdu)
     )

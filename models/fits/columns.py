@@ -1,18 +1,19 @@
-"""Checks of a table's columns before its values are read or memory is allocated for them.
+"""A table's columns as its header describes them: their units, and checks before they are read.
 
-Source: FITS standard 4.0, sections 7.2 and 7.3 (TFORMn, TBCOLn, THEAP).
+Source: FITS standard 4.0, sections 7.2 and 7.3 (TFORMn, TBCOLn, TUNITn, THEAP).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from calbatch.models.errors import format_count
-from calbatch.models.fits.cards import HeaderKeywords
+from calbatch.models.errors import FileError, format_count
+from calbatch.models.fits.cards import HeaderKeywords, unwritable_reason
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory
@@ -31,6 +32,23 @@ class _Column(NamedTuple):
     width: int
     descriptor: np.dtype[Any] | None = None
     item: int = 0
+
+
+def read_units(hdu: Hdu) -> dict[str, str]:
+    """Return the unit of each column that states one, by the column's name; values are not read.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        A table. A name or unit that is not text, or that FITS does not allow, is left out.
+    """
+    units = {}
+    cards = hdu.keywords
+    for number in range(1, cards.integer("TFIELDS") + 1):
+        if f"TUNIT{number}" in cards:
+            with contextlib.suppress(FileError):
+                units[cards.text(f"TTYPE{number}")] = cards.text(f"TUNIT{number}")
+    return {name: unit for name, unit in units.items() if unit and not unwritable_reason(unit)}
 
 
 def require_full_rows(hdu: Hdu) -> None:

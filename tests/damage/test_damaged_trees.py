@@ -6,14 +6,11 @@ The default suite runs a seeded sample. For a long run::
 """
 
 import os
-import sys
-from collections import Counter
-from itertools import cycle
 
 import numpy as np
 import pytest
 from support import damage
-from support.damaged import NONE_OF, Refused, Subject, World
+from support.damaged import Refused, Subject, World, forbidden_outcomes
 
 from calbatch.models import datamodels
 from calbatch.models.asdf.asdf_file import StoredArray
@@ -64,14 +61,6 @@ def world(tmp_path):
             reference_type, path, mutators, lambda p=path: read_tree(p)
         )
     return made
-
-
-def forbidden_outcomes(world, count, start=0):
-    """Run cases, print the count of each outcome, and return the forbidden ones."""
-    numbered = zip(range(count), cycle(world.subjects), strict=False)
-    cases = [world.case(name, start + number) for number, name in numbered]
-    sys.stdout.write(f"{Counter((case.subject, case.outcome) for case in cases)}\n")
-    return [str(case) for case in cases if case.outcome in NONE_OF]
 
 
 def test_a_sample_of_damage_to_trees(world):

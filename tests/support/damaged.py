@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import re
 import signal
+import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 from support.damage import Mutator
@@ -135,6 +138,14 @@ class World:
             case.outcome = "slow"
         elif case.memory > max(MUCH_MEMORY, 4 * size):
             case.outcome = "memory"
+
+
+def forbidden_outcomes(world: World, count: int, start: int = 0) -> list[str]:
+    """Run cases of all subjects in turn, print their outcomes, and return the forbidden."""
+    numbered = zip(range(count), cycle(world.subjects), strict=False)
+    cases = [world.case(name, start + number) for number, name in numbered]
+    sys.stdout.write(f"{Counter((case.subject, case.outcome) for case in cases)}\n")
+    return [str(case) for case in cases if case.outcome in NONE_OF]
 
 
 def _is_fits(subject: Subject) -> bool:
