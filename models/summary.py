@@ -9,8 +9,10 @@ from itertools import pairwise
 import numpy as np
 
 from calbatch.models import dq
+from calbatch.models._stored_fields import UnreadField
 from calbatch.models.arrays import LazyArrays
-from calbatch.models.errors import format_count
+from calbatch.models.errors import escape_text, format_count
+from calbatch.models.fits.columns import describe_columns
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.markup import Markup, make_details, make_display, make_table, wrap
 from calbatch.models.schema.meta import flatten, get_path
@@ -64,6 +66,37 @@ def as_html(model: LazyArrays, path: Location | None) -> str:
         The file from which the model was made.
     """
     return make_display(wrap("strong", _title(model, path)), *_sections(model))
+
+
+def describe_contents(model: LazyArrays) -> Iterator[str]:
+    """Yield a line for each column of a model's tables, and for each item of its lists.
+
+    The columns of an item's tables are described for the first item alone. Only headers are read.
+    """
+    yield from _describe_tables(model, "")
+    for name in model.schema.lists:
+        for index, item in enumerate(getattr(model, name)):
+            by_shape: dict[tuple[int, ...] | None, list[str]] = {}
+            for field in item.schema.fields:
+                by_shape.setdefault(item.shape_of(field), []).append(field)
+            there = [f"{', '.join(by_shape[s])} {s}" for s in by_shape if s is not None]
+            yield escape_text(f"{name}[{index}]{_identify(item)}: {'; '.join(there) or 'empty'}")
+            if index == 0:
+                yield from _describe_tables(item, f"{name}[0].")
+
+
+def _identify(item: LazyArrays) -> str:
+    """Return the name of an item, or else the number of its source, after a blank."""
+    known = (getattr(item, key) for key in ("name", "source_id") if key in item.schema.keywords)
+    return next((f" {value}" for value in known if value is not None), "")
+
+
+def _describe_tables(model: LazyArrays, prefix: str) -> Iterator[str]:
+    for name, held in model._content.off_grid.items():
+        if isinstance(held, UnreadField) and held.hdu.kind == "table":
+            for column, kind, unit in describe_columns(held.hdu):
+                text = f"{prefix}{name}: {column}: {kind}{f', in {unit}' if unit else ''}"
+                yield escape_text(text)
 
 
 def _title(model: LazyArrays, path: Location | None) -> str:

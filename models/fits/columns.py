@@ -20,6 +20,9 @@ from calbatch.models.storage.memory import require_memory
 
 _FORM = re.compile(r" *([0-9]*)([LXBIJKAEDCMPQ])([A-Za-z]?)")
 _BYTES = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16}
+_WORDS = {"L": "bool", "B": "uint8", "I": "int16", "J": "int32", "K": "int64", "A": "text"}
+_WORDS |= {"X": "bits", "E": "float32", "D": "float64", "C": "complex64", "M": "complex128"}
+_OFFSETS = {"I": "32768", "J": "2147483648", "K": "9223372036854775808"}
 _DESCRIPTORS: dict[str, np.dtype[Any]] = {"P": np.dtype(">i4"), "Q": np.dtype(">i8")}
 _ASCII = re.compile(r" *[AIFED]([0-9]+)")
 
@@ -49,6 +52,35 @@ def read_units(hdu: Hdu) -> dict[str, str]:
             with contextlib.suppress(FileError):
                 units[cards.text(f"TTYPE{number}")] = cards.text(f"TUNIT{number}")
     return {name: unit for name, unit in units.items() if unit and not unwritable_reason(unit)}
+
+
+def describe_columns(hdu: Hdu) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and unit of each column of a table; values are not read.
+
+    Parameters
+    ----------
+    hdu : Hdu
+        A table. The type is that before scaling, with the number of a cell's elements.
+    """
+    cards, units = hdu.keywords, read_units(hdu)
+    for number in range(1, cards.integer("TFIELDS") + 1):
+        name = cards.bare_text(f"TTYPE{number}")
+        form, lengths = cards.bare_text(f"TFORM{number}"), cards.bare_text(f"TDIM{number}")
+        is_unsigned = cards.bare_text(f"TZERO{number}") == _OFFSETS.get(form[-1:])
+        kind = f"{'u' if is_unsigned else ''}{_describe_form(form, lengths)}"
+        yield name, kind, units.get(name, "")
+
+
+def _describe_form(form: str, lengths: str) -> str:
+    """Return a TFORM in words; the lengths of the axes of a cell are those of TDIM."""
+    found = _FORM.fullmatch(re.sub(r"\(.*", "", form))
+    if found is None:  # such as I10 in a table of text
+        return form
+    repeat, code, element = found.groups()
+    if code in _DESCRIPTORS:
+        return f"{_WORDS.get(element, element)} of any number"
+    shape = lengths or (f"({repeat})" if repeat not in ("", "1") else "")
+    return f"{_WORDS.get(code, code)} {shape}".rstrip()
 
 
 def require_full_rows(hdu: Hdu) -> None:

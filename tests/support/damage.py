@@ -118,7 +118,7 @@ def edit_card(content: bytes, rng: random.Random) -> Damage:
 
 def _kind(value: str) -> str:
     """Return the kind of a card's value; a value of no kind equals no other."""
-    if re.fullmatch(r"[+-]?\d+(\.\d*)?([ED][+-]?\d+)?", value):
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?([EDed][+-]?\d+)?", value):
         return "number"
     if re.fullmatch(r"'[ -~]*'", value):
         return "text"

@@ -19,6 +19,7 @@ from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
+from calbatch.models.summary import describe_contents
 
 
 def steps(*, as_json: bool = False) -> None:
@@ -108,10 +109,12 @@ def _describe_parameters(step: Step) -> Iterator[dict[str, Any]]:
 
 
 def inspect(path: str, *, meta: bool) -> None:
-    """Print a file's model and metadata."""
+    """Print a file's model, the columns of its tables, the items of its lists, and metadata."""
     model = datamodels.open(path)
     console = Console(soft_wrap=True)
     console.print(repr(model))
+    for line in describe_contents(model):
+        console.print(line)
     if meta:
         for name, value in model.to_flat_dict().items():
             spec = model.schema.keywords.get(name)

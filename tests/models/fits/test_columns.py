@@ -1,4 +1,4 @@
-"""Checks of a table's columns before its values are read."""
+"""A table's columns as its header describes them, and checks before its values are read."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,12 @@ from support.fits_bytes import blocks, header, primary
 
 from calbatch.models.errors import FileError
 from calbatch.models.fits import columns
-from calbatch.models.fits.columns import require_columns, require_full_rows
+from calbatch.models.fits.columns import (
+    describe_columns,
+    read_units,
+    require_columns,
+    require_full_rows,
+)
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.tables import read_table
 
@@ -108,3 +113,27 @@ def test_a_table_larger_than_memory_is_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(FileError, match="reading HDU 1 as a whole is too much: 8"):
         require_columns(hdu)
+
+
+def test_columns_are_described_without_reading_them(tmp_path):
+    described = {
+        fits.Column("FLUX", "E", unit="MJy/sr"): "float32",
+        fits.Column("DQ", "J", bzero=2**31): "uint32",
+        fits.Column("CELL", "6D", dim="(3,2)"): "float64 (3,2)",
+        fits.Column("ROW", "6K"): "int64 (6)",
+        fits.Column("NAME", "15A"): "text (15)",
+        fits.Column("ANY", "PE(9)"): "float32 of any number",
+    }
+    path = tmp_path / "a.fits"
+    fits.BinTableHDU.from_columns(list(described), nrows=1, name="A").writeto(path)
+    hdu = read_layout(path).find("A")
+    wanted = [(column.name, kind, column.unit or "") for column, kind in described.items()]
+    assert list(describe_columns(hdu)) == wanted
+    assert read_units(hdu) == {"FLUX": "MJy/sr"}
+
+
+def test_columns_of_a_table_of_text_are_described(tmp_path):
+    path = tmp_path / "a.fits"
+    columns_of_text = [fits.Column("A", "I10", array=[1], ascii=True, unit="s")]
+    fits.TableHDU.from_columns(columns_of_text, name="A").writeto(path)
+    assert list(describe_columns(read_layout(path).find("A"))) == [("A", "I10", "s")]

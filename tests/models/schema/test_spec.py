@@ -19,7 +19,7 @@ from calbatch.models.schema.source import builtin_folder, locate, read_tree
 from calbatch.models.schema.spec import load_schema
 
 OTHERS = {
-    "DataModel": "has another name in stdatamodels",
+    "DataModel": "is compared as JwstDataModel, its name in stdatamodels",
     "OpenWindowsModel": "does not exist in stdatamodels",
     "GuiderRawModel": "has no world coordinates here, and its extensions have names in capitals",
     "GuiderCalModel": "has no world coordinates here, and its extensions have names in capitals",
@@ -35,7 +35,7 @@ CLASSES = {
     for name in datamodels.__all__
     if name[0].isupper() and name not in OTHERS
     and load_schema(getattr(datamodels, name).schema_url).stored_as != "json"
-}  # fmt: skip
+} | {"JwstDataModel": datamodels.DataModel.schema_url}  # fmt: skip
 ITEMS = "{type: array, items: {properties: {a: {fits_hdu: A, datatype: float32}}}}"
 # HDUs that are copied unread: tables of moving targets and of NIRSpec's target acquisition.
 UNKNOWN_HDUS = {"MOVING_TARGET_POSITION", "CHEBY", "MSA_TARG_ACQ"}

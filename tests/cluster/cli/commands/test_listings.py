@@ -3,6 +3,7 @@
 import json
 
 import dask
+import numpy as np
 import pytest
 from support.batches import calbatch
 
@@ -117,7 +118,26 @@ def test_a_configuration_file_can_be_written_and_read(capsys, tmp_path):
 
 def test_a_file_is_described_by_its_model(capsys, simulated):
     listings.inspect(str(simulated.exposures[0]), meta=False)
-    assert capsys.readouterr().out == f"{datamodels.open(simulated.exposures[0])!r}\n"
+    assert capsys.readouterr().out.startswith(f"{datamodels.open(simulated.exposures[0])!r}\n")
+
+
+def test_a_table_is_described_by_column_and_a_list_by_item(capsys, tmp_path):
+    spectra = datamodels.MultiSpecModel()
+    fields = spectra.schema.lists["spec"].item.fields
+    names = [column.name for column in fields["spec_table"].columns]
+    for number, rows in enumerate([3, 4]):
+        table = np.ones(rows, [(name, "f8") for name in names])
+        spectra.spec.add(name=f"S{number}", spec_table=table)
+    spectra.spec[0].column_units("spec_table")["FLUX"] = "Jy"
+    path = spectra.save(tmp_path / "spectra.fits", fsync=False)
+    listings.inspect(str(path), meta=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "spec[0] S0: spec_table (3,)" in lines
+    assert "spec[1] S1: spec_table (4,)" in lines
+    columns = [line for line in lines if line.startswith("spec[0].spec_table: ")]
+    assert len(columns) == len(names)
+    assert "spec[0].spec_table: FLUX: float64, in Jy" in columns
+    assert "spec[0].spec_table: DQ: uint32" in columns
 
 
 def test_the_metadata_of_a_file_have_their_keywords(capsys, simulated):
