@@ -5,8 +5,10 @@ import pytest
 from astropy.io import fits
 from astropy.modeling.models import Shift
 from gwcs.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
 from stdatamodels.jwst import datamodels as jwst_models
-from support.cases import long
+from support.cases import DRAWN, long
 from support.model_contents import assert_equal, fill, random_contents, random_item
 
 from calbatch.models import datamodels
@@ -36,8 +38,18 @@ def fill_list(items, new, contents):
 
 @pytest.mark.parametrize("name", [n if n in SAMPLE else long(n) for n in sorted(LISTS)])
 def test_a_list_passes_between_calbatch_and_jwst_without_loss(tmp_path, name):
-    contents = random_contents(name)
-    items = [random_item(name, LISTS[name], number) for number in range(COUNT)]
+    check_both_directions(tmp_path, name)
+
+
+@DRAWN
+@given(st.sampled_from(sorted(LISTS)), st.integers(0, 2**32))
+def test_drawn_contents_of_lists_pass_without_loss(tmp_path, name, seed):
+    check_both_directions(tmp_path, name, seed)
+
+
+def check_both_directions(tmp_path, name, seed=0):
+    contents = random_contents(name, seed)
+    items = [random_item(name, LISTS[name], number, seed) for number in range(COUNT)]
     ours, theirs = getattr(datamodels, name), getattr(jwst_models, name)
 
     def assert_all_equal(model):

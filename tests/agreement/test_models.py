@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from stdatamodels.jwst import datamodels as jwst_models
-from support.cases import long
+from support.cases import DRAWN, long
 from support.model_classes import PAGE, make_page
 from support.model_contents import assert_equal, fill, random_contents
 
@@ -40,7 +42,16 @@ NAMES = sorted(
 
 @pytest.mark.parametrize("name", [name if name in SAMPLE else long(name) for name in NAMES])
 def test_a_model_passes_between_calbatch_and_jwst_without_loss(tmp_path, name):
-    arrays, values = random_contents(name)
+    check_both_directions(tmp_path, name, *random_contents(name))
+
+
+@DRAWN
+@given(st.sampled_from(NAMES), st.integers(0, 2**32))
+def test_drawn_contents_of_models_pass_without_loss(tmp_path, name, seed):
+    check_both_directions(tmp_path, name, *random_contents(name, seed))
+
+
+def check_both_directions(tmp_path, name, arrays, values):
     ours, theirs = getattr(datamodels, name), getattr(jwst_models, name)
 
     # Files of a few classes do not name their class.

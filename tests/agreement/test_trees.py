@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.modeling import models as astropy_models
+from hypothesis import given
+from hypothesis import strategies as st
 from stdatamodels.jwst import datamodels as jwst_models
 from stdatamodels.jwst.transforms import models as jwst_transforms
-from support.cases import long
+from support.cases import DRAWN, long
 from support.model_contents import jwst_definitions
 from support.tree_contents import NAMES, assert_same_tree, random_tree, schema_of
 
@@ -35,7 +37,16 @@ def assert_equal(model, parts, values):
 
 @pytest.mark.parametrize("name", [name if name in SAMPLE else long(name) for name in NAMES])
 def test_a_tree_passes_between_calbatch_and_jwst_without_loss(tmp_path, name):
-    parts, values = random_tree(name)
+    check_both_directions(tmp_path, name, *random_tree(name))
+
+
+@DRAWN
+@given(st.sampled_from(NAMES), st.integers(0, 2**32))
+def test_drawn_contents_of_trees_pass_without_loss(tmp_path, name, seed):
+    check_both_directions(tmp_path, name, *random_tree(name, seed))
+
+
+def check_both_directions(tmp_path, name, parts, values):
     ours, theirs = getattr(datamodels, name), getattr(jwst_models, name)
 
     made = ours()

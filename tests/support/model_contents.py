@@ -107,23 +107,23 @@ def random_value(rng, spec):
     return None
 
 
-def random_contents(name):
+def random_contents(name, seed=0):
     """Return random arrays, tables and metadata of a class, by name and by dotted path.
 
     A fifth of the metadata that stdatamodels has as well suffices, since shared parts are in many
     classes. Those outside the tree ``meta`` are the class's own, and are all set, like those that
     stdatamodels requires.
     """
-    rng = np.random.default_rng(sum(map(ord, name)))
+    rng = np.random.default_rng(seed + sum(map(ord, name)))
     schema = load_schema(getattr(datamodels, name).schema_url)
     arrays, values = _random_parts(rng, schema, jwst_definitions(name))
     values |= CONSISTENT.get(name, {})
     return arrays, {path: value for path, value in values.items() if value is not None}
 
 
-def random_item(name, of_list, number):
+def random_item(name, of_list, number, seed=0):
     """Return random arrays, tables and metadata of an item of a list; see `random_contents`."""
-    rng = np.random.default_rng([number, *map(ord, name)])
+    rng = np.random.default_rng([number, seed, *map(ord, name)])
     schema = load_schema(getattr(datamodels, name).schema_url).lists[of_list].item
     arrays, values = _random_parts(rng, schema, jwst_item_definitions(name, of_list))
     return arrays, {path: value for path, value in values.items() if value is not None}

@@ -83,9 +83,9 @@ def random_leaf(rng, keywords):
     return {"one": {"frequency": 390.625, "phase_amplitudes": rng.normal(size=9)}, "two": ["a", 1]}
 
 
-def random_tree(name):
+def random_tree(name, seed=0):
     """Return random parts by name, and metadata by dotted path, of a class."""
-    rng = np.random.default_rng(sum(map(ord, name)))
+    rng = np.random.default_rng(seed + sum(map(ord, name)))
     schema = schema_of(name)
     parts = {
         part: random_part(rng, spec.node)
@@ -96,7 +96,7 @@ def random_tree(name):
         if part in parts:
             nested = [random_transform(rng), random_transform(rng)]
             parts[part] = [nested, nested] if part in ("dispx", "dispy") else nested
-    values = {p: v for p, v in random_contents(name)[1].items() if p not in WRITTEN_BY_JWST}
+    values = {p: v for p, v in random_contents(name, seed)[1].items() if p not in WRITTEN_BY_JWST}
     for path in ("meta.input_units", "meta.output_units", "meta.wavelength_units"):
         if path in schema.keywords:
             values[path] = "micron"
