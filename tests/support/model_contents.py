@@ -87,14 +87,18 @@ def random_field(rng, spec, definition, most):
     return random_numbers(rng, spec.dtype, (*EARLIER, ROWS, COLUMNS)[4 - ndim :])
 
 
-def random_value(rng, spec):
-    """Return random valid metadata, or None for a kind of value that is left out."""
+def random_value(rng, spec, definition):
+    """Return random valid metadata, or None for a kind of value that is left out.
+
+    A reference class of stdatamodels may allow fewer values than other classes do.
+    """
     if spec.keyword is None or spec.others or spec.path in OF_THE_FILE:
         return None
     if spec.path.startswith(WRITTEN_BY_JWST):
         return None
-    if spec.enum:
-        return spec.enum[rng.integers(len(spec.enum))]
+    allowed = spec.enum or [v for v in definition.get("enum", ()) if isinstance(v, str)]
+    if allowed:
+        return allowed[rng.integers(len(allowed))]
     match spec.type:
         case "string" | None if spec.pattern is None:
             return f"TEXT {rng.integers(1000)}"
@@ -138,7 +142,7 @@ def _random_parts(rng, schema, known):
     }
     hdus = {schema.fields[field].hdu.upper() for field in arrays}
     values = {
-        spec.path: random_value(rng, spec)
+        spec.path: random_value(rng, spec, known[spec.path])
         for spec in schema.keywords.values()
         if spec.path in known
         and spec.hdu.upper() in hdus | {"PRIMARY"}
