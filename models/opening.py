@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from calbatch.models._stored_fields import (
@@ -116,7 +117,7 @@ def _content(
     headers = [primary, *shared, *own]
     tree, extra = meta_from_headers(
         schema,
-        [(hdu.name, hdu.version, header_cards(hdu)) for hdu in headers],
+        [(hdu.name, hdu.version, partial(header_cards, hdu)) for hdu in headers],
         where=str(path),
         indices=[hdu.index for hdu in headers],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from astropy.io import fits
@@ -64,16 +64,17 @@ def hdu_keys(hdus: Sequence[tuple[str, int]]) -> list[str]:
         ``PRIMARY`` for the first HDU, ``SCI`` for version 1 of an extension, ``SCI,2`` for other
         versions, and ``#3`` for an HDU at index 3 without a name or with the key of an earlier HDU.
     """
-    keys = [PRIMARY]
+    keys, known = [PRIMARY], {PRIMARY}
     for index, (name, version) in enumerate(hdus[1:], start=1):
         key = name.strip().upper() if version == 1 else f"{name.strip().upper()},{version}"
-        keys.append(f"#{index}" if not name.strip() or key in keys else key)
+        keys.append(f"#{index}" if not name.strip() or key in known else key)
+        known.add(keys[-1])
     return keys
 
 
 def meta_from_headers(
     schema: Schema,
-    headers: Sequence[tuple[str, int, fits.Header | str]],
+    headers: Sequence[tuple[str, int, fits.Header | str | Callable[[], Any]]],
     *,
     where: str = "",
     indices: Sequence[int] = (),
@@ -84,9 +85,10 @@ def meta_from_headers(
     ----------
     schema : Schema
         Names the metadata and their HDUs.
-    headers : sequence of (str, int, Header or str)
-        EXTNAME, EXTVER and header of each HDU, the primary HDU first. The text of a header is read
-        many times faster than astropy's object.
+    headers : sequence of (str, int, Header or str or callable)
+        EXTNAME, EXTVER and header of each HDU, the primary HDU first; or a function that returns
+        the header, so that those of thousands of HDUs are not in memory together. The text of a
+        header is read many times faster than astropy's object.
     where : str
         The file, for messages.
     indices : sequence of int
@@ -121,9 +123,8 @@ def meta_from_headers(
         if key == ASDF:
             continue
         try:
-            found = _readable_cards(
-                read_cards(header), schema.by_card.get(key, {}), (index, key), where
-            )
+            read = read_cards(header() if callable(header) else header)
+            found = _readable_cards(read, schema.by_card.get(key, {}), (index, key), where)
             cards = list(found)
         except FileError:
             raise

@@ -1,9 +1,13 @@
 """Opening files: fields from HDUs, and errors for HDUs that do not fit the schema."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from astropy.io import fits
+from support import fits_bytes
 
+from calbatch.models import datamodels
 from calbatch.models.arrays import StoredFile
 from calbatch.models.datamodels import (
     CubeModel,
@@ -196,3 +200,18 @@ def test_a_keyword_that_is_not_ascii_costs_neither_the_file_nor_its_value(
         (value,) = [c.value for c in hdus[extension].header.cards if c.keyword == shown]
         assert value == "mine"
         np.testing.assert_array_equal(hdus["SCI"].data, PIXELS)
+
+
+def test_the_headers_of_many_hdus_are_not_in_memory_together(tmp_path):
+    path = tmp_path / "a_rate.fits"
+    foreign = [fits_bytes.image(f"NOTE{n}", 8, (1,), b"a", f"NUMBER = {n}") for n in range(3000)]
+    path.write_bytes(
+        fits_bytes.primary() + fits_bytes.image("SCI", -32, (2, 3), bytes(24)) + b"".join(foreign)
+    )
+    datamodels.open(path)  # imports
+    tracemalloc.start()
+    model = datamodels.open(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert model.get_card("NUMBER", hdu="NOTE2999") == 2999
+    assert most < 5e6
