@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,27 @@ def as_html(model: LazyArrays, path: Location | None) -> str:
         The file from which the model was made.
     """
     return make_display(wrap("strong", _title(model, path)), *_sections(model))
+
+
+def describe_frames(wcs: Any) -> Iterator[str]:
+    """Yield a line for each frame of world coordinates, in the order of the transforms.
+
+    Parameters
+    ----------
+    wcs : Any
+        The plain data of a ``gwcs`` object in an ASDF extension; anything else has no frames.
+    """
+    steps = wcs.get("steps") if isinstance(wcs, Mapping) else None
+    for step in steps if isinstance(steps, Sequence) else ():
+        frame = step.get("frame") if isinstance(step, Mapping) else None
+        if isinstance(frame, Mapping):
+            axes = (_as_words(frame.get(key)) for key in ("axes_names", "unit"))
+            yield escape_text(f"wcs: {frame.get('name')}: {' in '.join(filter(None, axes))}")
+
+
+def _as_words(values: Any) -> str:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str)
+    return ", ".join(map(str, values)) if is_list else str(values or "")
 
 
 def describe_contents(model: LazyArrays) -> Iterator[str]:

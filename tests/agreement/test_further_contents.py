@@ -1,11 +1,16 @@
 """Contents of jwst's files beside arrays and metadata: units, history, logs, and own cards."""
 
+import gwcs
 import numpy as np
 import pytest
+from astropy.coordinates import ICRS
 from astropy.io import fits
+from astropy.modeling.models import Shift
 from astropy.table import QTable
+from gwcs import coordinate_frames
 from stdatamodels.jwst import datamodels as jwst_models
 
+from calbatch.cluster.cli.commands import listings
 from calbatch.models import datamodels
 
 # Deprecation warnings of stdatamodels and its dependencies.
@@ -109,3 +114,16 @@ def test_history_logs_and_own_cards_pass_between_calbatch_and_jwst(tmp_path):
         assert [entry["description"] for entry in found.history] == ["made", "changed"]
         assert found.extra_fits.PRIMARY.header[0][:2] == ["OWNCARD", 5]
         assert found.extra_fits.SCI.header[0][:2] == ["OWNSCALE", 1.5]
+
+
+def test_inspect_shows_the_frames_of_a_wcs(tmp_path, capsys):
+    pixels = coordinate_frames.Frame2D(name="detector", axes_order=(0, 1), unit=("pix", "pix"))
+    sky = coordinate_frames.CelestialFrame(name="world", reference_frame=ICRS())
+    shift = Shift(1.0) & Shift(2.0)
+    with jwst_models.ImageModel(np.ones((4, 5), "f4")) as made:
+        made.meta.wcs = gwcs.WCS([(pixels, shift), (sky, None)])
+        made.save(tmp_path / "cal.fits")
+    listings.inspect(str(tmp_path / "cal.fits"), meta=False)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "wcs: detector: x, y in pixel, pixel", "wcs: world: lon, lat in deg, deg",
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ from support.html_text import read_html
 
 from calbatch.models import datamodels, dq
 from calbatch.models.schema.spec import load_schema
-from calbatch.models.summary import SOUGHT
+from calbatch.models.summary import SOUGHT, describe_frames
 
 
 @pytest.fixture
@@ -98,3 +98,19 @@ def test_flags_that_would_be_read_or_computed_are_not_counted(image, tmp_path):
 
 def read_text(model):
     return read_html(model._repr_html_()).text
+
+
+def test_the_frames_of_world_coordinates_are_described_in_order():
+    detector = {"name": "detector", "axes_names": ["x", "y"], "unit": ["pixel", "pixel"]}
+    world = {"name": "world\x1b", "axes_names": ["lon", "lat"], "unit": None}
+    steps = [{"frame": detector, "transform": {}}, {"frame": world}]
+    assert list(describe_frames({"steps": steps})) == [
+        "wcs: detector: x, y in pixel, pixel", "wcs: world\\x1b: lon, lat",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wcs", [None, 5, "steps", {"steps": 5}, {"steps": [5, {"frame": "detector"}, {}]}]
+)
+def test_anything_else_has_no_frames(wcs):
+    assert list(describe_frames(wcs)) == []

@@ -19,7 +19,9 @@ from calbatch.cluster.exposure.messages import escape_lines
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models import datamodels
-from calbatch.models.summary import describe_contents
+from calbatch.models.errors import FileError
+from calbatch.models.model import DataModel
+from calbatch.models.summary import describe_contents, describe_frames
 
 
 def steps(*, as_json: bool = False) -> None:
@@ -109,14 +111,21 @@ def _describe_parameters(step: Step) -> Iterator[dict[str, Any]]:
 
 
 def inspect(path: str, *, meta: bool) -> None:
-    """Print a file's model, the columns of its tables, the items of its lists, and metadata."""
+    """Print a file's model, columns of tables, items of lists, frames of its WCS, and metadata."""
     model = datamodels.open(path)
     console = Console(soft_wrap=True)
     console.print(repr(model))
-    for line in describe_contents(model):
+    for line in (*describe_contents(model), *_list_frames(model)):
         console.print(line)
     if meta:
         for name, value in model.to_flat_dict().items():
             spec = model.schema.keywords.get(name)
             keyword = f" ({spec.keyword})" if spec is not None and spec.keyword else ""
             console.print(f"{name}{keyword} = {value!r}")
+
+
+def _list_frames(model: DataModel) -> Iterator[str]:
+    try:
+        yield from describe_frames(model.value_in_asdf("meta.wcs"))
+    except FileError as error:
+        yield escape_lines(str(error))
