@@ -45,9 +45,9 @@ def test_long_tests_that_are_listed_exist(name):
     assert (ROOT / "tests" / name).is_file()
 
 
-CLOCKS = {f"tests/support/{name}.py" for name in ("waiting", "chaos", "damaged")}
-"""Helpers that may read clocks: to wait for conditions, to kill at random moments, and to find
-damage that makes reading many times slower."""
+CLOCKS = {f"tests/support/{name}.py" for name in ("waiting", "chaos", "damaged", "screenshots")}
+"""Helpers that may read clocks: to wait for conditions, to kill at random moments, to find damage
+that makes reading many times slower, and to show the rate of a batch."""
 
 
 def calls(node, *names) -> Iterator[int]:
