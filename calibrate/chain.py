@@ -93,6 +93,11 @@ class Chain(Pipeline):
         """Reject what the first pipeline rejects."""
         next(iter(self._steps.values())).require_supported(exposure)
 
+    def find_requirement(self) -> str:
+        """Return the requirement of the first pipeline; see the base class."""
+        first = next(iter(self._steps.values()))
+        return "" if self.skip or self.pre_hooks else first.find_requirement()
+
     def suffixes_of(self, step: Step) -> Sequence[str]:
         """Return the suffixes of a pipeline's products, which are those of the chain."""
         return step.suffixes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calbatch.calibrate.errors import StepError
 from calbatch.calibrate.parameters import InputFile, Override
@@ -97,7 +97,8 @@ class UnitAccess:
     def require_supported(self, exposure: DataModel) -> None:
         """Reject an exposure that cannot be calibrated, as far as its header shows.
 
-        A batch calls this when it plans, before references are chosen; `process` checks again.
+        A batch calls this when it plans, before references are chosen; `process` checks again. See
+        `find_requirement`.
 
         Parameters
         ----------
@@ -109,6 +110,22 @@ class UnitAccess:
         StepError
             If it cannot be calibrated. The base class accepts everything.
         """
+
+    def find_requirement(self) -> str:
+        """Return the name of the class whose `require_supported` applies to a batch's inputs.
+
+        It is empty if the step is skipped, if hooks come before it, which may mend an exposure, or
+        if a subclass has a `process` of its own, but no requirement.
+        """
+        step: Any = self
+        if step.skip or step.pre_hooks:
+            return ""
+        process, requirement = (
+            next(c for c in type(self).__mro__ if name in vars(c))
+            for name in ("process", "require_supported")
+        )
+        is_its_own = requirement is not UnitAccess and issubclass(requirement, process)
+        return f"{requirement.__module__}.{requirement.__qualname__}" if is_its_own else ""
 
     def shared_files(self) -> Mapping[str, str]:
         """Return the parameters in use that name the same file for every exposure.

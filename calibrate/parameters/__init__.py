@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 
 _BEYOND = 2**63
+"""First integer that does not fit into 64 bits."""
 
 
 class Parameter(Generic[T]):

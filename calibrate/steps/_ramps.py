@@ -47,7 +47,20 @@ def as_ramp(exposure: DataModel, *, before_refpix: bool = False) -> RampModel:
 
 
 def require_ramp(exposure: DataModel, *, before_refpix: bool = False) -> None:
-    """Reject what `as_ramp` rejects."""
+    """Reject an exposure that `as_ramp` rejects.
+
+    Parameters
+    ----------
+    exposure : DataModel
+        The exposure, of which no pixel is read.
+    before_refpix : bool
+        True for steps up to refpix; see `as_ramp`.
+
+    Raises
+    ------
+    StepError
+        As `as_ramp`.
+    """
     if exposure.shape is None or len(exposure.shape) != 4:
         raise StepError(
             f"{exposure.path}: must be a ramp, (integrations, groups, rows, columns), "

@@ -38,8 +38,8 @@ from calbatch.cluster.batch.watching.batch_status import (
     read_status,
     watch_batch,
 )
+from calbatch.cluster.batch.watching.quick_looks_html import QuickLooks
 from calbatch.cluster.batch.watching.status_html import status_as_html
-from calbatch.cluster.batch.watching.thumbnails_html import Thumbnails
 from calbatch.cluster.display.live_html import (
     LiveDisplay,
     Snapshot,
@@ -248,7 +248,7 @@ class Batch:
             ]
         return pandas.DataFrame.from_records(records, index="number")
 
-    def thumbnails(self, most: int = 24) -> Thumbnails:
+    def quick_looks(self, most: int = 24) -> QuickLooks:
         """Return quick-looks of products, which a notebook shows as images.
 
         They have been sampled from the products' rows during calibration; no file is read.
@@ -258,12 +258,14 @@ class Batch:
         most : int
             Maximum number: the latest products, the last one first.
         """
-        from calbatch.cluster.display.thumbnails import draw_thumbnails  # NumPy is slow to import
+        from calbatch.cluster.display.quick_look_images import (
+            draw_quick_looks,  # NumPy is slow to import
+        )
 
         folder = self.folder
         with View(folder.state) as view:
             looks = view.quick_looks(view.batch(folder.name).id, most)
-        return Thumbnails(folder.name, list(draw_thumbnails(looks)))
+        return QuickLooks(folder.name, list(draw_quick_looks(looks)))
 
     # -- showing --------------------------------------------------------------------------------
 

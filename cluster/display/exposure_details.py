@@ -55,10 +55,12 @@ def describe_exposure(view: View, batch: str, number: int) -> Mapping[str, Any]:
 
 def _draw_images(view: View, batch: int, number: int) -> Sequence[Mapping[str, str]]:
     """Return the name of each product that has a quick-look, and its image as PNG in base 64."""
-    from calbatch.cluster.display.thumbnails import draw_thumbnails  # NumPy is slow to import
+    from calbatch.cluster.display.quick_look_images import (
+        draw_quick_looks,  # NumPy is slow to import
+    )
 
     looks = view.quick_looks(batch, MOST_IMAGES, number=number)
-    return [{"name": shorten(name), "png": png} for name, png in draw_thumbnails(looks)][::-1]
+    return [{"name": shorten(name), "png": png} for name, png in draw_quick_looks(looks)][::-1]
 
 
 def _describe_tries(attempts: Sequence[AttemptRow]) -> list[Mapping[str, Any]]:

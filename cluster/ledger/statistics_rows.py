@@ -86,15 +86,20 @@ class StatisticsRows:
         """
         if not self._has_statistics():
             return []
-        one, numbers = ("", ()) if number is None else ("AND exposures.number = ? ", (number,))
+        order = "ORDER BY products.id DESC LIMIT ?"
+        if number is None:  # the latest of many, in an order that the planner does not find
+            tables = "products CROSS JOIN exposures ON products.exposure = exposures.id"
+            tables += " CROSS JOIN statistics ON statistics.digest = products.digest"
+            which, values = "batch = ?", [batch, most]
+        else:
+            tables = "exposures JOIN products ON products.exposure = exposures.id"
+            tables += " JOIN statistics ON statistics.digest = products.digest"
+            which, values = "batch = ? AND exposures.number = ?", [batch, number, most]
         rows = self._rows(
-            "SELECT products.path, statistics.body, statistics.quick_look FROM exposures "
-            "JOIN products ON products.exposure = exposures.id "
-            "JOIN statistics ON statistics.digest = products.digest "
-            f"WHERE batch = ? {one}AND statistics.quick_look IS NOT NULL "
-            "ORDER BY products.id DESC LIMIT ?",
-            batch, *numbers, most,
-        )  # fmt: skip
+            f"SELECT products.path, statistics.body, statistics.quick_look FROM {tables} "
+            f"WHERE {which} AND statistics.quick_look IS NOT NULL {order}",
+            *values,
+        )
         found = ((row["path"], _decode(row["body"], row["quick_look"])) for row in rows)
         return [(str(path), each.quick_look) for path, each in found if each and each.quick_look]
 

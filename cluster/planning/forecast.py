@@ -41,7 +41,7 @@ _OWN = ("integration_time", "start_time")
 
 @dataclass(frozen=True)
 class ExposureGroup:
-    """Exposures of the same mode and size, with the same parameters and references.
+    """Exposures of the same mode and size that need the same memory and disk space.
 
     Attributes
     ----------

@@ -25,7 +25,10 @@ SHAPE, TYPE = "array.shape", "array.model"
 """Metadata keys for the size of an exposure's array, such as 3 x 5 x 64 x 64, and its class."""
 
 MISREAD = "header.misread"
-"""Metadata key for the paths whose cards are of another type, such as text; absent if none is."""
+"""Metadata key for the cards of another type than their path's, such as text; absent if none is."""
+
+ACCEPTED = "header.accepted"
+"""Metadata key for the class whose requirement the exposure meets; "" if there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class PlannedExposure:
         The input as it was when its header was read.
     header : mapping
         Its metadata, with the size and class of its array under `SHAPE` and `TYPE`,
-        and the paths of misread cards under `MISREAD`.
+        its misread cards under `MISREAD`, and the requirement that it meets under `ACCEPTED`.
     error : exception, optional
         The reason why the exposure cannot be calibrated.
     earlier_products : sequence of ProductRow

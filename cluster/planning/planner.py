@@ -26,6 +26,7 @@ from calbatch.cluster.planning.identity import (
     settings_digest,
 )
 from calbatch.cluster.planning.planned_exposure import (
+    ACCEPTED,
     MISREAD,
     SHAPE,
     TYPE,
@@ -229,6 +230,8 @@ class Planner:
                 if version is None or version.path not in headers:
                     continue
                 header = headers[version.path]
+                if not self._is_accepted(planned, header):
+                    continue
                 if self.rerun.verify:
                     before[planned.number] = header.digest
                 else:
@@ -249,15 +252,26 @@ class Planner:
             stamp = read_stamp(planned.path)
             layout = read_layout(stamp)
             with datamodels.open(planned.path, layout) as model:
-                self._step_of(planned.pipeline).require_supported(model)
+                step = self._step_of(planned.pipeline)
+                requirement = step.find_requirement()
+                if requirement:
+                    step.require_supported(model)
                 shape = " x ".join(map(str, model.shape))
-                about = {SHAPE: shape, TYPE: type(model).__name__}
+                about = {SHAPE: shape, TYPE: type(model).__name__, ACCEPTED: requirement}
                 if misread := model.misread_paths():
-                    about[MISREAD] = " ".join(sorted(misread))
+                    reasons = (model.misread_reason(path) or path for path in sorted(misread))
+                    about[MISREAD] = " ".join(reasons)
                 planned.header = {**model.to_flat_dict(), **about}
             planned.source = InputVersion(stamp.path, stamp.size, stamp.mtime_ns, layout.digest)
         except Exception as error:  # must not fail the other exposures
-            planned.error = (find_damage(planned.path) if self._verify_inputs else None) or error
+            is_damaged = self._verify_inputs and isinstance(error, ModelError)
+            planned.error = (find_damage(planned.path) if is_damaged else None) or error
+
+    def _is_accepted(self, planned: PlannedExposure, known: KnownHeader) -> bool:
+        """Return whether a header from the ledger has met the requirement of the pipeline."""
+        met = known.header.get(ACCEPTED)
+        requirement = self._step_of(planned.pipeline).find_requirement()
+        return met is not None and requirement in ("", met)
 
     def _add_rules(self, planned: PlannedExposure, rules: Resolution) -> None:
         planned.error = planned.error or rules.errors.get(planned.number)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.display.html_pages import digest_element, read_page
-from calbatch.cluster.display.thumbnails import choose_format, draw_png
+from calbatch.cluster.display.quick_look_images import choose_format, draw_png
 from calbatch.cluster.reporting.batch_report import BatchReport
 from calbatch.cluster.reporting.entries import LABELS, METRICS, ExposureEntry
 

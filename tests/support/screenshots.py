@@ -20,7 +20,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 from calbatch.cluster.display.monitor import BatchMonitor
-from calbatch.cluster.display.thumbnails import FORMATS, draw_png
+from calbatch.cluster.display.quick_look_images import FORMATS, draw_png
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.reporting.batch_report import read_report
 from calbatch.cluster.reporting.report_files import make_page

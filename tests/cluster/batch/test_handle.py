@@ -212,9 +212,8 @@ def test_an_unknown_batch_is_refused():
 
 
 def test_quick_looks_of_products_are_images_in_a_notebook(tmp_path):
-    name = f"<b>{'x' * 20}"
-    folder = record_measured(tmp_path / name, {n: [statistics_of(n)] for n in range(3)})
-    found = calbatch.attach(str(folder.output)).thumbnails(2)
+    folder = record_measured(tmp_path, {n: [statistics_of(n)] for n in range(3)})
+    found = calbatch.attach(str(folder.output)).quick_looks(2)
     assert [product for product, _ in found.images] == ["e2_rate.fits", "e1_rate.fits"]
     assert repr(found) == f"<2 quick-looks of {folder.name}>"
     shown = found._repr_html_()

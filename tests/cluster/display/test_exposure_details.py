@@ -6,7 +6,7 @@ import pytest
 from support.measured_batches import record_measured, statistics_of
 
 from calbatch.cluster.display.exposure_details import LONGEST_LOG, MOST_TRIES, describe_exposure
-from calbatch.cluster.display.thumbnails import FORMATS, draw_png
+from calbatch.cluster.display.quick_look_images import FORMATS, draw_png
 from calbatch.cluster.ledger import Ledger, LedgerError, ProductRow, View
 
 HOSTILE = "<script>\x1b[31m"

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from support.batches import DATE
 from support.guide_stars import guide_star
 
 from calbatch.calibrate.errors import StepError
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import KnownHeader, ProductRow
@@ -264,3 +266,46 @@ def test_no_references_are_chosen_if_the_header_excludes_an_exposure(
     with pytest.raises(StepError, match=f"{path}: .*{reason}"):
         raise planned.error
     assert planned.files() == planned.references.missing == {}
+
+
+@pytest.mark.usefixtures("simulated")
+def test_a_header_in_the_ledger_must_meet_the_requirement_of_another_pipeline(tmp_path, sums):
+    path = guide_star(tmp_path / "a_uncal.fits", np.random.default_rng(1), "FGS_TRACK")
+    memory = Memory()
+    (accepted,) = planner("guider").plan_block([(0, path)])
+    memory.remember(accepted, sums)
+    how = {"history": memory, "checksums": sums}
+    (again,) = planner("guider", **how).plan_block([(0, path)])
+    assert again.is_known
+    (refused,) = planner("detector1", **how).plan_block([(0, path)])
+    with pytest.raises(StepError, match="guide-star exposures"):
+        raise refused.error
+    (any_step,) = planner("dq_init", **how).plan_block([(0, path)])
+    assert any_step.is_known
+
+
+def repair(ramp):
+    """Mend an exposure whose header says that its groups have no frames."""
+    ramp.meta.exposure.nframes = 1
+    return ramp
+
+
+class OwnDetector1(Detector1Pipeline):
+    """A pipeline with a process of its own."""
+
+    def process(self, exposure):
+        """Return the exposure."""
+        return exposure
+
+
+def test_exposures_that_hooks_or_a_process_of_ones_own_may_accept_are_not_refused(raw):
+    with fits.open(raw, mode="update") as hdus:
+        hdus[0].header["NFRAMES"] = 0
+    for step in (
+        Detector1Pipeline(pre_hooks=[repair]), Detector1Pipeline(skip=True), OwnDetector1(),
+    ):  # fmt: skip
+        (planned,) = planner(step).plan_block([(0, raw)])
+        assert planned.error is None
+    (planned,) = planner("detector1").plan_block([(0, raw)])
+    with pytest.raises(StepError, match="NFRAMES must be at least 1, is 0"):
+        raise planned.error

@@ -8,7 +8,7 @@ import re
 import pytest
 from support.measured_batches import SCRIPT, record_measured, record_outlying, statistics_of
 
-from calbatch.cluster.display.thumbnails import FORMATS, draw_png
+from calbatch.cluster.display.quick_look_images import FORMATS, draw_png
 from calbatch.cluster.reporting import report_files
 from calbatch.cluster.reporting.batch_report import read_report
 from calbatch.cluster.reporting.report_files import make_csv, make_json, make_page, write_file

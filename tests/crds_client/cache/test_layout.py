@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,11 @@ def test_server_config_must_be_a_literal(cache):
         cache.server_config()
 
 
+def list_descriptors():
+    """Return the names of this process's open descriptors, with that of the listing itself."""
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
 def make_pipe(path):
     os.mkfifo(path)
 
@@ -112,10 +118,15 @@ def test_files_that_cannot_be_read_are_named_without_waiting(cache, make):
         make(cache.config / name)
         with pytest.raises(ContextError, match=f"config/jwst/{name}: "):
             read()
+    before = list_descriptors()
     make(cache.config / "ref_cache_subdir_mode")
     assert cache.layout == "instrument"
-    make(cache.mappings / "jwst_0001.pmap")
-    with pytest.raises(CrdsError, match=r"jwst_0001\.pmap"):
+    assert list_descriptors() == before
+
+
+def test_rules_that_are_too_long_are_not_read(cache):
+    make_long(cache.mappings / "jwst_0001.pmap")
+    with pytest.raises(CrdsError, match=r"jwst_0001\.pmap.* longer than"):
         cache.read_mapping("jwst_0001.pmap")
 
 

@@ -11,7 +11,7 @@ from support.browser import open_browser
 from support.pages_of_batches import SCRIPT, hostile_monitor
 from support.waiting import eventually
 
-from calbatch.cluster.display.thumbnails import FORMATS, draw_png
+from calbatch.cluster.display.quick_look_images import FORMATS, draw_png
 from calbatch.cluster.sites.page.reporter import report_batch
 from calbatch.models.statistics.quick_look import QuickLook
 

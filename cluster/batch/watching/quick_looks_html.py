@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calbatch.models.errors import format_count
-from calbatch.models.markup import Markup, join, make_display, wrap
+from calbatch.models.markup import Markup, escape, join, make_display, wrap
 
 
 @dataclass(frozen=True)
-class Thumbnails:
+class QuickLooks:
     """Quick-looks of products; a notebook shows them.
 
     Attributes
@@ -34,6 +34,6 @@ class Thumbnails:
 
 
 def _make_figure(name: str, png: str) -> Markup:
-    image = Markup(f'<img alt="quick-look" src="data:image/png;base64,{png}">')
+    image = Markup(f'<img alt="quick-look of {escape(name)}" src="data:image/png;base64,{png}">')
     style = 'style="display: inline-block; margin: 0.5em; text-align: center"'
     return Markup(f"<figure {style}>{image}{wrap('figcaption', name)}</figure>")

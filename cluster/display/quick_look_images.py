@@ -50,7 +50,7 @@ def choose_format(count: int, total: int = LARGEST_TOTAL) -> ImageFormat | None:
     return next(fitting, None)
 
 
-def draw_thumbnails(looks: Iterable[tuple[str, QuickLook]]) -> Iterator[tuple[str, str]]:
+def draw_quick_looks(looks: Iterable[tuple[str, QuickLook]]) -> Iterator[tuple[str, str]]:
     """Yield the file name and the image of each quick-look, without damaged ones.
 
     Parameters

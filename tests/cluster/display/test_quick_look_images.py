@@ -8,7 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calbatch.cluster.display.thumbnails import FORMATS, choose_format, draw_png, draw_thumbnails
+from calbatch.cluster.display.quick_look_images import (
+    FORMATS,
+    choose_format,
+    draw_png,
+    draw_quick_looks,
+)
 from calbatch.models.statistics.quick_look import QuickLook
 
 
@@ -70,5 +75,5 @@ def test_a_damaged_quick_look_is_an_error():
 def test_a_damaged_quick_look_is_left_out():
     look = QuickLook.from_means(np.arange(12.0).reshape(3, 4))
     damaged = QuickLook(height=3, width=4, low=0.0, high=1.0, packed=b"damaged")
-    drawn = list(draw_thumbnails([("/out/a.fits", damaged), ("s3://out/b.fits", look)]))
+    drawn = list(draw_quick_looks([("/out/a.fits", damaged), ("s3://out/b.fits", look)]))
     assert drawn == [("b.fits", draw_png(look, FORMATS[0]))]
