@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from calbatch.models.model import DataModel
 
+_LARGEST_ORDER = 9
+"""Highest order of a distortion: keywords, such as A_9_0, have a digit for it."""
+
+_ORDERS = ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER")
+
 _KEYWORDS = re.compile(
     r"WCSAXES|(CRPIX|CRVAL|CDELT|CTYPE|CUNIT|CROTA)\d|(PC|CD|PV)\d_\d+|LONPOLE|LATPOLE|RADESYS"
     r"|EQUINOX|[AB]P?_(ORDER|\d_\d)"
@@ -44,8 +49,13 @@ def find_wcs(model: DataModel) -> WCS | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)  # of keywords that astropy repairs
         try:
-            wcs = WCS(Header(cards)).celestial
-            is_usable = wcs.naxis == 2 and _has_coordinates(wcs, model.frame)
+            if any(not 0 <= float(cards.get(name, 0)) <= _LARGEST_ORDER for name in _ORDERS):
+                return None  # astropy would look for all coefficients up to that order
+            whole = WCS(Header(cards))
+            if {whole.wcs.lng, whole.wcs.lat} != {0, 1}:  # the axes of rows and columns
+                return None
+            wcs = whole.celestial
+            is_usable = _has_coordinates(wcs, model.frame)
         except Exception:  # wcslib's errors are of many kinds
             return None
     return wcs if is_usable else None

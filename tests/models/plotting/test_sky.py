@@ -44,6 +44,41 @@ def test_the_sky_of_a_spectrograph_is_that_of_its_two_axes():
     assert list(wcs.wcs.ctype) == ["RA---TAN", "DEC--TAN"]
 
 
+@pytest.mark.parametrize(
+    "axes", [("WAVE", "RA---TAN", "DEC--TAN"), ("RA---TAN", "WAVE", "DEC--TAN")]
+)
+def test_coordinates_of_other_axes_than_rows_and_columns_are_left_out(axes):
+    values = {"RA---TAN": 80.0, "DEC--TAN": -69.0, "WAVE": 5.0}
+    changes = {"wcsaxes": 3, "crpix3": 1.0, "cdelt3": 1e-5}
+    for number, axis in enumerate(axes, 1):
+        unit = "um" if axis == "WAVE" else "deg"
+        changes |= {f"ctype{number}": axis, f"crval{number}": values[axis], f"cunit{number}": unit}
+    model = make_model(**changes)
+    assert find_wcs(model) is None
+    axes = model.plot().axes[0]
+    assert axes.get_xlabel() == "column (x)"
+    assert axes.get_ylabel() == "row (y)"
+
+
+def make_distorted(path, **cards):
+    """Return a model of a file with a distortion."""
+    make_model(ctype1="RA---TAN-SIP", ctype2="DEC--TAN-SIP").save(path)
+    with fits.open(path, mode="update") as hdus:
+        header = hdus["SCI"].header
+        header.update({"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-6, "B_0_2": 1e-6} | cards)
+    return datamodels.open(path)
+
+
+@pytest.mark.parametrize("keyword", ["A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"])
+def test_distortions_of_absurd_order_are_left_out(keyword, tmp_path):
+    """Astropy looks for all coefficients: of a large order, for longer than one can wait."""
+    inverse = {"AP_ORDER": 9, "BP_ORDER": 9}
+    orders = {"A_ORDER": 9, "B_ORDER": 9} | (inverse if "P" in keyword else {})
+    assert find_wcs(make_distorted(tmp_path / "usual.fits", **orders)) is not None
+    orders[keyword] = 10
+    assert find_wcs(make_distorted(tmp_path / "absurd.fits", **orders)) is None
+
+
 def test_an_image_without_coordinates_has_none():
     assert find_wcs(make_image()) is None
 
