@@ -70,7 +70,8 @@ def plot(
     from calbatch.models.plotting import _figures, _pixels, images
     from calbatch.models.plotting import stretch as scales
 
-    chosen, _ = (_pixels.choose_array(model, name) for model in (before, after))
+    chosen = _pixels.choose_array(before, name)
+    _pixels.choose_array(after, chosen)  # which raises an error if it has none
     labels = [_figures.describe_values(model, chosen) for model in (before, after)]
     _require_likeness(before, after, chosen, labels)
     planes = [images.read_plane(model, chosen, integration, group) for model in (before, after)]
@@ -120,6 +121,7 @@ def _draw_difference(axes: Any, planes: list[Any], label: str) -> None:
     shown = images.show_plane(axes, plane, Normalize(-limit, limit), "RdBu_r")
     changed = np.count_nonzero(~np.isclose(first, second, rtol=0, atol=0, equal_nan=True))
     count = format_count(int(changed), "pixel")
-    _figures.set_title(axes, f"difference: {count} of {first.size} changed", 46, "small")
+    whole = f"{first.size} sampled ones" if plane.step > 1 else first.size
+    _figures.set_title(axes, f"difference: {count} of {whole} changed", 46, "small")
     images.set_labels(axes)
     images.add_colour_bar(axes, shown, f"after - before: {label}")

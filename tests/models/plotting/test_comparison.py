@@ -58,6 +58,15 @@ def test_pixels_that_lose_their_value_have_changed():
     render(figure)
 
 
+def test_changes_are_counted_among_the_pixels_that_are_sampled():
+    before = calbatch.datamodels.ImageModel(np.zeros((3200, 64), "f4"))
+    pixels = np.zeros((3200, 64), "f4")
+    pixels[0, 0] = pixels[1, 1] = 1
+    figure = calbatch.plot(before, calbatch.datamodels.ImageModel(pixels))
+    title = "difference: 1 pixel of 51200 sampled ones changed"
+    assert " ".join(figure.axes[2].get_title().split("\n")) == title
+
+
 def test_hostile_text_is_drawn_as_it_is():
     model = make_image()
     model.meta.bunit_data = HOSTILE
@@ -79,5 +88,7 @@ def test_arrays_that_cannot_be_compared_are_refused(tmp_path):
         calbatch.plot(make_image(), other)
     with pytest.raises(ModelError, match="has no 'err' to plot"):
         calbatch.plot(make_image(), make_image(), name="err")
+    with pytest.raises(ModelError, match="MaskModel: has no 'data' to plot; it has dq"):
+        calbatch.plot(make_ramp(), calbatch.datamodels.MaskModel((8, 9)))
     with pytest.raises(TypeError, match=r"open a file with calbatch\.open\(\), .*PosixPath"):
         calbatch.plot(tmp_path / "a.fits", make_image())
