@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
@@ -83,6 +85,17 @@ def set_title(axes: Axes, text: str, width: int = 60, size: str = "medium") -> N
     """Set the title of axes, in lines of up to a number of characters."""
     lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
     axes.set_title("\n".join(lines), fontsize=size, **PLAIN)
+
+
+def add_legend(axes: Axes, handles: Sequence[Artist], labels: Sequence[str], **place: Any) -> None:
+    """Add a legend of artists, whose labels are shown as they are.
+
+    Labels are set after the legend is made: some versions of matplotlib leave out artists whose
+    labels begin with an underscore.
+    """
+    legend = axes.legend(handles=handles, labels=["label"] * len(labels), fontsize="small", **place)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set(text=label, **PLAIN)
 
 
 def shorten(text: object, longest: int = 80) -> str:

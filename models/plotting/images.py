@@ -21,6 +21,7 @@ from calbatch.models import dq as flags_of_pixels
 from calbatch.models.errors import ModelError
 from calbatch.models.plotting._figures import (
     PLAIN,
+    add_legend,
     describe_model,
     describe_values,
     figure_of,
@@ -239,18 +240,21 @@ def _draw_flags(axes: Axes, plane: Plane, chosen: Mapping[str, int]) -> None:
     """Draw the pixels with each flag that occurs in a colour of its own, and a legend."""
     assert plane.flags is not None
     patches: list[Patch] = []
+    labels: list[str] = []
     for name, bit in chosen.items():
         mask = (plane.flags & np.uint32(bit)) != 0
         count = int(np.count_nonzero(mask))
         if count:
             colour = _COLOURS[len(patches) % len(_COLOURS)]
             _draw_mask(axes, plane, mask, colour, name)
-            patches.append(Patch(color=colour, label=f"{name}: {count}"))
+            patches.append(Patch(color=colour))
+            labels.append(f"{name}: {count}")
     if not patches:
-        patches.append(Patch(alpha=0, label="none of the flags occurs"))
+        patches.append(Patch(alpha=0))
+        labels.append("none of the flags occurs")
     below = ScaledTranslation(0, -_BELOW, figure_of(axes).dpi_scale_trans)
-    axes.legend(
-        handles=patches, loc="upper left", bbox_to_anchor=(0.0, 0.0), ncols=2, fontsize="small",
+    add_legend(
+        axes, patches, labels, loc="upper left", bbox_to_anchor=(0.0, 0.0), ncols=2,
         bbox_transform=axes.transAxes + below, borderaxespad=0,
     )  # fmt: skip
 

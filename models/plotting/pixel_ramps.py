@@ -13,6 +13,7 @@ from calbatch.models import dq
 from calbatch.models.errors import ModelError
 from calbatch.models.plotting._figures import (
     PLAIN,
+    add_legend,
     describe_model,
     describe_values,
     figure_of,
@@ -90,8 +91,9 @@ def draw_ramp(
     set_title(axes, f"{title}\n{flags}")
     axes.set_xlabel(label)
     axes.set_ylabel(describe_values(model, name), **PLAIN)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize="small")
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        add_legend(axes, handles, labels)
     return figure_of(axes)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from support.plots import (
@@ -226,6 +227,15 @@ def test_sampled_pixels_are_shown_at_their_places(tmp_path):
         axes = main_axes(model.plot(dq=True))
         assert shown_values(axes)[1000, 5] == 7
         assert shown_flags(axes) == {"HOT": {(10, 2000)}}
+
+
+def test_legends_of_flags_are_no_latex():
+    model = make_image(dq=np.full((30, 40), dq.JUMP_DET, "u4"))
+    with rc_context({"text.usetex": True}):
+        axes = main_axes(model.plot(dq=True))
+    assert legend_texts(axes) == ["JUMP_DET: 1200"]
+    [text] = axes.get_legend().get_texts()
+    assert not text.get_usetex()
 
 
 def test_a_changed_file_is_refused(tmp_path):

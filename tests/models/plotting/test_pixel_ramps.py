@@ -3,6 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from support.plots import HOSTILE, legend_texts, make_image, make_ramp, render
 
 from calbatch.models import datamodels, dq
@@ -138,6 +139,16 @@ def test_ramps_of_values_that_are_not_finite_are_drawn(value):
     figure = model.plot(0, 0)
     assert "<script>" in figure.axes[0].get_ylabel()
     render(figure)
+
+
+def test_legends_of_flags_are_no_latex():
+    model = make_ramp()
+    model.groupdq = np.full(model.shape, dq.JUMP_DET, "u1")
+    with rc_context({"text.usetex": True}):
+        axes = model.plot(1, 1).axes[0]
+    texts = axes.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["integration 0", "integration 1", "JUMP_DET"]
+    assert not any(text.get_usetex() for text in texts)
 
 
 @pytest.mark.parametrize(
