@@ -27,9 +27,9 @@ class Plottable(MappedArrays):
         integration: int | Iterable[int] | None = None,
         group: int | None = None,
         dq: bool | str | Sequence[str] = False,
-        stretch: str = "asinh",
-        limits: Limits = "percentile",
-        wcs: bool = True,
+        stretch: str | None = None,
+        limits: Limits | None = None,
+        wcs: bool | None = None,
         cmap: str | None = None,
         ax: Any = None,
         figure: Any = None,
@@ -54,13 +54,14 @@ class Plottable(MappedArrays):
             The group of an image, by default the last; the index along the second of four axes.
         dq : bool, str or sequence of str
             The flags whose pixels are drawn over the image: True for all that occur, or names.
-        stretch : str
-            ``asinh``, ``linear`` or ``log``.
-        limits : str or (float, float)
-            The lowest and the highest value to tell apart: ``percentile`` (1 and 99.8) or
-            ``zscale`` of up to 256 rows, or two numbers.
-        wcs : bool
-            Whether new axes have world coordinates if the header has them.
+        stretch : str, optional
+            The stretch of an image: ``asinh`` (the default), ``linear`` or ``log``.
+        limits : str or (float, float), optional
+            The lowest and the highest value of an image to tell apart: ``percentile`` (the
+            default, 1 and 99.8) or ``zscale`` of up to 256 rows, or two numbers.
+        wcs : bool, optional
+            Whether new axes of an image have world coordinates if the header has them; by default
+            they have.
         cmap : str, optional
             Colour map of matplotlib; by default ``magma``, or ``gray`` with flags.
         ax : matplotlib Axes, optional
@@ -82,21 +83,26 @@ class Plottable(MappedArrays):
         """
         model = cast("DataModel", self)
         place = {"ax": ax, "figure": figure}
+        scale = {"stretch": stretch, "limits": limits, "wcs": wcs, "cmap": cmap}
         if x is not None and y is not None:
             from calbatch.models.plotting.pixel_ramps import draw_ramp
 
-            self._refuse_choices("the ramp of a pixel", group=group, dq=dq or None, cmap=cmap)
+            self._refuse_choices("the ramp of a pixel", group=group, dq=dq or None, **scale)
             return draw_ramp(model, x, y, name=name, integration=integration, **place)
         if x is not None or y is not None:
             raise ModelError(f"{self._where}: plot(x, y) needs the column and the row of a pixel")
         from calbatch.models.plotting import images, spectra
 
         if name is None and not self.has(self.primary) and spectra.find_spectra(model):
-            self._refuse_choices("spectra", integration=integration, group=group, dq=dq or None)
+            self._refuse_choices(
+                "spectra", integration=integration, group=group, dq=dq or None, **scale
+            )
             return spectra.draw_spectra(model, **place)
         return images.draw_image(
             model, name=name, integration=cast("int | None", integration), group=group, dq=dq,
-            stretch=stretch, limits=limits, wcs=wcs, cmap=cmap, **place,
+            stretch="asinh" if stretch is None else stretch,
+            limits="percentile" if limits is None else limits,
+            wcs=True if wcs is None else wcs, cmap=cmap, **place,
         )  # fmt: skip
 
     def _refuse_choices(self, what: str, **choices: Any) -> None:

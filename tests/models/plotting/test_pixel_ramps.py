@@ -160,6 +160,8 @@ def test_legends_of_flags_are_no_latex():
         ({"x": 0, "y": 0, "integration": 2}, "integration=2 does not exist; there are 0 to 1"),
         ({"x": 0, "y": 0, "group": 2}, "group cannot be chosen for the ramp of a pixel"),
         ({"x": 0, "y": 0, "dq": True}, "dq cannot be chosen for the ramp of a pixel"),
+        ({"x": 0, "y": 0, "stretch": "log", "limits": (0, 1)}, "stretch, limits cannot be chosen"),
+        ({"x": 0, "y": 0, "wcs": False}, "wcs cannot be chosen for the ramp of a pixel"),
         ({"x": 0, "y": 0, "name": "pixeldq"}, r"pixeldq of shape \(8, 9\) has no ramps"),
     ],
 )
