@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from calbatch.models.errors import ModelError
-from calbatch.models.fits.layout import read_layout
 from calbatch.models.plotting._figures import (
     PLAIN,
     UNIT,
+    add_legend,
     describe_model,
     figure_of,
     open_axes,
@@ -39,22 +39,22 @@ def draw_spectra(model: DataModel, *, ax: Any = None, figure: Any = None) -> Fig
     """Draw the spectra of a model; see `calbatch.models.model.DataModel.plot`."""
     spectra = find_spectra(model)
     tables = [_take_columns(each) for each in spectra]
+    labels = [_describe_column(model, spectra, column) for column in ("WAVELENGTH", "FLUX")]
     axes = open_axes(ax, figure)
-    for (wavelengths, flux, errors), name in zip(tables, _name_spectra(spectra), strict=True):
-        shown = name if 1 < len(spectra) <= _NAMED else None
-        [line] = axes.plot(wavelengths, flux, linewidth=1, drawstyle="steps-mid", label=shown)
+    lines = []
+    for wavelengths, flux, errors in tables:
+        [line] = axes.plot(wavelengths, flux, linewidth=1, drawstyle="steps-mid")
+        lines.append(line)
         if errors is not None:
             axes.fill_between(
                 wavelengths, flux - errors, flux + errors, step="mid", alpha=0.25,
                 color=line.get_color(), linewidth=0,
             )  # fmt: skip
     set_title(axes, describe_model(model))
-    units = _read_units(spectra[0])
-    axes.set_xlabel(_describe_column(units, "WAVELENGTH"), **PLAIN)
-    axes.set_ylabel(_describe_column(units, "FLUX"), **PLAIN)
+    axes.set_xlabel(labels[0], **PLAIN)
+    axes.set_ylabel(labels[1], **PLAIN)
     if 1 < len(spectra) <= _NAMED:
-        for text in axes.legend(fontsize="small").get_texts():
-            text.set_parse_math(False)
+        add_legend(axes, lines, list(_name_spectra(spectra)))
     return figure_of(axes)
 
 
@@ -80,21 +80,20 @@ def _name_spectra(spectra: list[DataModel]) -> Iterator[str]:
         yield shorten(next((value for value in found if value not in (None, "")), number))
 
 
-def _read_units(model: DataModel) -> dict[str, str]:
-    """Return the units of columns that the header of a model's file states."""
-    if model.path is None:
-        return {}
-    try:
-        hdu = read_layout(model.path).find(model.schema.fields[TABLE].hdu)
-    except ModelError:  # the table may be in memory, and its file gone
-        return {}
-    header = {} if hdu is None else hdu.header
-    numbers = [keyword.removeprefix("TTYPE") for keyword in header if keyword.startswith("TTYPE")]
-    found = {str(header[f"TTYPE{n}"]).upper(): header.get(f"TUNIT{n}") for n in numbers}
-    return {name: shorten(unit, UNIT) for name, unit in found.items() if unit}
-
-
-def _describe_column(units: Mapping[str, str], column: str) -> str:
-    """Return a column's name in small letters, with its unit if that is known."""
+def _describe_column(model: DataModel, spectra: list[DataModel], column: str) -> str:
+    """Return a column's name in small letters, with the unit that all spectra have, if any."""
+    units = sorted({_find_unit(each, column) for each in spectra})
+    if len(units) > 1:
+        found = ", ".join(shorten(unit, UNIT) or "no unit" for unit in units)
+        raise ModelError(
+            f"{model._where}: {column} has no scale in common, because its units are {found}; "
+            f"plot the spectra one by one, such as model.{LIST}[0].plot()"
+        )
     name = column.lower()
-    return f"{name} ({units[column]})" if column in units else name
+    return f"{name} ({shorten(units[0], UNIT)})" if units[0] else name
+
+
+def _find_unit(model: DataModel, column: str) -> str:
+    """Return the unit of a column of a spectrum, whose name may have any case; "" without one."""
+    units = model.column_units(TABLE)
+    return next((unit for name, unit in units.items() if name.upper() == column), "")
