@@ -135,13 +135,18 @@ def read_parts(model: DataModel, parts: Mapping[str, Part]) -> dict[str, Array]:
     """
     found: dict[str, Any] = {}
     for name, part in parts.items():
-        reader = model.reader(name) if name in model._content.on_grid else None
+        reader = find_reader(model, name)
         if reader is None:
             found[name] = getattr(model, name)[(*part.index, part.rows, part.columns)]
         else:
             found[name] = _read(reader, part)
     (computed,) = compute(found)
     return {name: np.asarray(array) for name, array in computed.items()}
+
+
+def find_reader(model: DataModel, name: str) -> Reader | None:
+    """Return the reader of an array whose pixels are in a file; None for any other."""
+    return model.reader(name) if name in model._content.on_grid else None
 
 
 def _read(reader: Reader, part: Part) -> npt.NDArray[Any]:

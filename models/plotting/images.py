@@ -28,6 +28,7 @@ from calbatch.models.plotting._figures import (
     open_axes,
     set_title,
 )
+from calbatch.models.plotting._flags import FlagPlane, read_with_flags
 from calbatch.models.plotting._pixels import (
     Part,
     choose_array,
@@ -70,7 +71,7 @@ class Plane:
         Every n-th pixel of every n-th row.
     step : int
         That n.
-    flags : ndarray of uint32, shape (rows, columns), optional
+    flags : FlagPlane, optional
         Flags of the pixels.
     """
 
@@ -78,7 +79,7 @@ class Plane:
     index: tuple[int, ...]
     values: Array
     step: int = 1
-    flags: Array | None = None
+    flags: FlagPlane | None = None
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
@@ -98,7 +99,7 @@ def read_plane(
     name: str | None = None,
     integration: int | None = None,
     group: int | None = None,
-    with_flags: bool = False,
+    dq: Mapping[str, int] | None = None,
 ) -> Plane:
     """Return a plane of an array, and its flags.
 
@@ -110,8 +111,8 @@ def read_plane(
         The array; by default the primary one.
     integration, group : int, optional
         Index along the first and the second of the leading axes.
-    with_flags : bool
-        Whether flags are read, too.
+    dq : mapping, optional
+        The bits of flags to read, too, by name.
 
     Raises
     ------
@@ -122,15 +123,13 @@ def read_plane(
     index = choose_plane(model, name, integration, group)
     shape = model.shape_of(name) or ()
     step = choose_step((shape[-2], shape[-1]))
-    fields = _find_flags(model, shape) if with_flags else {}
-    parts = {n: Part.of_plane(index[:count], step) for n, count in fields.items()}
-    found = read_parts(model, {**parts, name: Part.of_plane(index, step)})
-    planes = {n: array.reshape(array.shape[-2:]) for n, array in found.items()}
-    flags = None
-    for field in fields:
-        bits = planes[field].astype(np.uint32)
-        flags = bits if flags is None else flags | bits
-    return Plane(name, index, planes[name], step, flags)
+    part = Part.of_plane(index, step)
+    if not dq:
+        values = read_parts(model, {name: part})[name]
+        return Plane(name, index, values.reshape(values.shape[-2:]), step)
+    fields = _find_flags(model, shape)
+    values, flags = read_with_flags(model, name, part, fields, dq)
+    return Plane(name, index, values, step, flags)
 
 
 def _find_flags(model: DataModel, shape: tuple[int, ...]) -> dict[str, int]:
@@ -185,7 +184,7 @@ def draw_image(
 ) -> Figure:
     """Draw a plane of an array; see `calbatch.models.model.DataModel.plot`."""
     chosen = choose_flags(dq)
-    plane = read_plane(model, name, integration, group, with_flags=bool(chosen))
+    plane = read_plane(model, name, integration, group, chosen)
     norm = choose_norm([plane.values], stretch, limits)
     has_frame = plane.name in model._content.on_grid
     sky = find_wcs(model) if wcs and ax is None and has_frame else None
@@ -242,10 +241,10 @@ def _draw_flags(axes: Axes, plane: Plane, chosen: Mapping[str, int]) -> None:
     patches: list[Patch] = []
     labels: list[str] = []
     for name, bit in chosen.items():
-        mask = (plane.flags & np.uint32(bit)) != 0
-        count = int(np.count_nonzero(mask))
+        count = plane.flags.counts[name]
         if count:
             colour = _COLOURS[len(patches) % len(_COLOURS)]
+            mask = (plane.flags.bits & np.uint32(bit)) != 0
             _draw_mask(axes, plane, mask, colour, name)
             patches.append(Patch(color=colour))
             labels.append(f"{name}: {count}")
@@ -263,9 +262,10 @@ def _draw_mask(axes: Axes, plane: Plane, mask: Array, colour: Any, name: str) ->
     if np.count_nonzero(mask) <= FEW:
         rows, columns = np.nonzero(mask)
         size = 200 / max(mask.shape)
+        middle = (plane.step - 1) / 2
         axes.plot(
-            columns * plane.step, rows * plane.step, marker="s", linestyle="", color=colour,
-            markersize=min(max(size, 1.5), 8), label=name,
+            columns * plane.step + middle, rows * plane.step + middle, marker="s", linestyle="",
+            color=colour, markersize=min(max(size, 1.5), 8), label=name,
         )  # fmt: skip
         return
     shown = np.ma.masked_where(~mask, mask.astype(np.uint8))

@@ -226,7 +226,42 @@ def test_sampled_pixels_are_shown_at_their_places(tmp_path):
     for model in (datamodels.open(path), lazy):
         axes = main_axes(model.plot(dq=True))
         assert shown_values(axes)[1000, 5] == 7
-        assert shown_flags(axes) == {"HOT": {(10, 2000)}}
+        assert shown_flags(axes) == {"HOT": {(10.5, 2000.5)}}  # in the middle of 2 x 2 pixels
+
+
+@pytest.mark.parametrize("shape", [(3200, 64), (3201, 1401)])  # the latter in two bands of rows
+@pytest.mark.parametrize("is_computed", [False, True])
+def test_flags_of_pixels_between_the_sampled_ones_are_counted_and_drawn(
+    shape, is_computed, tmp_path
+):
+    flags = np.zeros(shape, "u4")
+    flags[1::2, 1::2] = dq.DEAD
+    last = (shape[0] - 1, shape[1] - 1)
+    for pixel in ((1, 1), (1, 3), (0, 2), last):
+        flags[pixel] |= dq.HOT
+    path = datamodels.ImageModel(np.zeros(shape, "f4"), dq=flags).save(tmp_path / "tall.fits")
+    model = datamodels.open(path)
+    if is_computed:
+        model.dq = model.dq | 0
+    axes = main_axes(model.plot(dq=["HOT", "DEAD"]))
+    dead = (shape[0] // 2) * (shape[1] // 2)
+    assert legend_texts(axes) == ["HOT: 4", f"DEAD: {dead}"]
+    shown = shown_flags(axes)
+    corner = tuple(index // 2 * 2 + 0.5 for index in last[::-1])
+    assert shown["HOT"] == {(0.5, 0.5), (2.5, 0.5), corner}
+    assert len(shown["DEAD"]) == dead
+
+
+@pytest.mark.parametrize("is_computed", [False, True])
+def test_flags_that_are_the_image_are_counted_in_all_pixels(is_computed):
+    flags = np.zeros((3200, 64), "u4")
+    flags[2001, 3] = dq.HOT
+    model = datamodels.MaskModel(flags)
+    if is_computed:
+        model.dq = model.dq | 0
+    axes = main_axes(model.plot(dq=True))
+    assert shown_values(axes).shape == (1600, 32)
+    assert legend_texts(axes) == ["HOT: 1"]
 
 
 def test_legends_of_flags_are_no_latex():
