@@ -4,6 +4,7 @@ import ast
 import pkgutil
 import re
 import shlex
+import tomllib
 
 import click
 import pytest
@@ -38,6 +39,15 @@ def is_importable(path):
         return pkgutil.resolve_name(path) is not None
     except (ImportError, AttributeError):
         return False
+
+
+def test_pages_and_notebooks_install_existing_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    sources = [*PAGES, *ROOT.glob("docs/notebooks/*.ipynb")]
+    named = {(relative(path), extra) for path in sources
+             for extra in re.findall(r"calbatch\[(\w+)\]", path.read_text())}  # fmt: skip
+    assert "slurm" in {extra for _, extra in named}
+    assert [each for each in named if each[1] not in project["optional-dependencies"]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
