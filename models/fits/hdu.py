@@ -5,6 +5,7 @@ Source: FITS standard 4.0, sections 4.4 and 10 (tile compression).
 
 import math
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -150,6 +151,18 @@ class Hdu:
     def keywords(self) -> HeaderKeywords:
         """The values of the header by keyword; of a compressed image as it is stored."""
         return HeaderKeywords(self.stamp.path, self.index, self.raw_header)
+
+    def find_card(self, keyword: str) -> str:
+        """Return the text of a keyword's first card, and of the CONTINUE cards after it, or "".
+
+        It is faster than `keywords`, which first makes an index of the whole header.
+        """
+        start = keyword.ljust(8).encode()
+        number = next((n for n, card in enumerate(self.cards) if card.startswith(start)), None)
+        if number is None:
+            return ""
+        following = takewhile(lambda card: card.startswith(b"CONTINUE"), self.cards[number + 1 :])
+        return replace_foreign_bytes(b"".join([self.cards[number], *following])).decode("ascii")
 
     @property
     def text(self) -> str:

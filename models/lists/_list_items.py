@@ -93,8 +93,8 @@ class UnreadItem:
         hdu = self._find(spec.hdu)
         if hdu is None or spec.keyword is None:
             return None
-        card = hdu.keywords.cards({spec.keyword.ljust(8).encode()})
-        return next((str(value) for _, value, _ in read_cards(card) if value is not None), None)
+        cards = read_cards(hdu.find_card(spec.keyword))
+        return next((str(value) for _, value, _ in cards if value is not None), None)
 
     def _find(self, name: str) -> Hdu | None:
         return self.by_name.get(name.upper())

@@ -5,6 +5,7 @@ import pytest
 from support.fits_bytes import header
 
 from calbatch.models.errors import FileError
+from calbatch.models.fits.cards import read_cards
 from calbatch.models.fits.hdu import parse_hdu
 from calbatch.models.storage.files import read_stamp
 
@@ -108,3 +109,16 @@ def test_implausible_headers_are_refused(parse, cards, message):
 def test_a_primary_header_must_be_standard(parse):
     with pytest.raises(FileError, match="SIMPLE is not T"):
         parse("SIMPLE = F", "BITPIX = 8", "NAXIS = 0", index=0)
+
+
+@pytest.mark.parametrize("keyword", ["NAME", "LONG", "LAST", "TWICE", "NONE", "LON"])
+def test_a_card_is_found_without_the_other_ones(parse, keyword):
+    hdu = parse(
+        *image(8, 4, extra=("NAME = 'S\xff'", "LONG = 'a&'", "CONTINUE  'b&'", "CONTINUE  'c'")),
+        *("TWICE = 1", "COMMENT NONE", "TWICE = 2", "LAST = 'd&'", "CONTINUE  'e'"),
+    )
+    assert hdu.find_card(keyword) == hdu.keywords.cards({keyword.ljust(8).encode()})
+    values = {"NAME": "S?", "LONG": "abc", "LAST": "de", "TWICE": 1}
+    assert [value for _, value, _ in read_cards(hdu.find_card(keyword))] == [
+        values[key] for key in values.keys() & {keyword}
+    ]
