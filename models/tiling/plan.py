@@ -107,6 +107,8 @@ class KernelCall:
         True if the tile keeps its other fields.
     label : str
         The name used in timings and on the dashboard.
+    described : str
+        The name used in messages: the label, and that of the kernel.
     alone : mapping
         Cheaper calls that return one of the outputs.
     """
@@ -119,6 +121,7 @@ class KernelCall:
     row_counts: tuple[str, ...] = ()
     keep: bool = True
     label: str = ""
+    described: str = ""
     alone: "Mapping[str, KernelCall]" = field(default_factory=dict)
 
     def run_kernel(self, tile: Tile, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -133,7 +136,7 @@ class KernelCall:
         results = self.run_kernel(tile, values)
         if len(results) != len(self.outputs) + len(self.row_counts):
             expected = (*self.outputs, *self.row_counts)
-            raise ModelError(f"{self.label}: returned {len(results)} arrays, not {expected}")
+            raise ModelError(f"{self.described} returned {len(results)} arrays, not {expected}")
         arrays = dict(tile.arrays) if self.keep else {}
         for (name, dtype), array in zip(self.outputs.items(), results, strict=False):
             arrays[name] = self._check_output(name, dtype, array, tile.region)
@@ -145,7 +148,7 @@ class KernelCall:
     def _check_output(self, name: str, dtype: np.dtype[Any], array: Array, region: Region) -> Array:
         if array.shape[-2:] != region.shape:
             raise ModelError(
-                f"{self.label}: returned {name} of shape {array.shape}, not (…, "
+                f"{self.described} returned {name} of shape {array.shape}, not (…, "
                 f"{region.shape[0]}, {region.shape[1]})"
             )
         return array.astype(dtype, copy=False)
@@ -335,13 +338,15 @@ def build_call(
     parameters = inspect.signature(kernel).parameters.values()
     known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     required = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-    label = _label.get() or kernel.__name__
+    # a partial function has no name
+    name, label = getattr(kernel, "__name__", type(kernel).__name__), _label.get()
+    described = f"{label}: {name}" if label else name
     if not required <= arguments.keys() <= known:
-        raise ModelError(f"{label}: takes arguments {sorted(known)}, got {sorted(arguments)}")
+        raise ModelError(f"{described} takes arguments {sorted(known)}, got {sorted(arguments)}")
     fields = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     omissible = [p.name for p in fields if p.default is not p.empty]
     if list(optional) != omissible[: len(optional)]:
-        raise ModelError(f"{label}: takes optional fields {omissible}, got {list(optional)}")
+        raise ModelError(f"{described} takes optional fields {omissible}, got {list(optional)}")
     reductions = tuple(v for v in arguments.values() if isinstance(v, Reduction))
     call = KernelCall(
         kernel=make_portable(kernel),
@@ -351,7 +356,8 @@ def build_call(
             name: ValueSlot(value.key) if isinstance(value, Reduction) else value
             for name, value in arguments.items()
         },
-        label=label,
+        label=label or name,
+        described=described,
         **options,
     )
     return call, reductions

@@ -1,5 +1,7 @@
 """Plans without dask: evaluated on any region, they return the pixels of the whole frame."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -166,13 +168,26 @@ def test_a_reductions_regions_may_be_another_reductions_value():
 
 @pytest.mark.parametrize("arguments", [{}, {"factor": 1, "offset": 2}, {"offset": 2}])
 def test_arguments_that_do_not_match_the_kernel_are_rejected(arguments):
-    with pytest.raises(ModelError, match=r"scale: takes arguments \['factor'\]"):
+    with pytest.raises(ModelError, match=r"scale takes arguments \['factor'\]"):
         build_call(scale, FLOAT, arguments)
 
 
 def test_a_wrong_number_of_results_is_rejected():
     call, _ = build_call(count_positive, FLOAT, {})
-    with pytest.raises(ModelError, match=r"count_positive: returned 2 arrays, not \('data',\)"):
+    with pytest.raises(ModelError, match=r"count_positive returned 2 arrays, not \('data',\)"):
+        call.apply(source().pixels.tile(WHOLE, 0), {})
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name"), [(count_positive, "count_positive"), (partial(count_positive), "partial")]
+)
+def test_errors_in_a_step_name_its_kernel(kernel, name):
+    with label_operations("mine"):
+        with pytest.raises(ModelError, match=rf"mine: {name} takes arguments \[\], got"):
+            build_call(kernel, FLOAT, {"factor": 1})
+        call, _ = build_call(kernel, FLOAT, {})
+    assert call.label == "mine"
+    with pytest.raises(ModelError, match=f"mine: {name} returned 2 arrays"):
         call.apply(source().pixels.tile(WHOLE, 0), {})
 
 
