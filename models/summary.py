@@ -93,18 +93,21 @@ def _as_words(values: Any) -> str:
 def describe_contents(model: LazyArrays) -> Iterator[str]:
     """Yield a line for each column of a model's tables, and for each item of its lists.
 
-    The columns of an item's tables are described for the first item alone. Only headers are read.
+    Columns are described for the first item that has a table alone. Only headers are read.
     """
     yield from _describe_tables(model, "")
     for name in model.schema.lists:
+        has_columns = False
         for index, item in enumerate(getattr(model, name)):
             by_shape: dict[tuple[int, ...] | None, list[str]] = {}
             for field in item.schema.fields:
                 by_shape.setdefault(item.shape_of(field), []).append(field)
             there = [f"{', '.join(by_shape[s])} {s}" for s in by_shape if s is not None]
             yield escape_text(f"{name}[{index}]{_identify(item)}: {'; '.join(there) or 'empty'}")
-            if index == 0:
-                yield from _describe_tables(item, f"{name}[0].")
+            if not has_columns:
+                columns = list(_describe_tables(item, f"{name}[{index}]."))
+                has_columns = bool(columns)
+                yield from columns
 
 
 def _identify(item: LazyArrays) -> str:

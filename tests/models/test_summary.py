@@ -6,7 +6,7 @@ from support.html_text import read_html
 
 from calbatch.models import datamodels, dq
 from calbatch.models.schema.spec import load_schema
-from calbatch.models.summary import SOUGHT, describe_frames
+from calbatch.models.summary import SOUGHT, describe_contents, describe_frames
 
 
 @pytest.fixture
@@ -98,6 +98,21 @@ def test_flags_that_would_be_read_or_computed_are_not_counted(image, tmp_path):
 
 def read_text(model):
     return read_html(model._repr_html_()).text
+
+
+def test_columns_are_described_for_the_first_item_that_has_a_table(tmp_path):
+    kinds = datamodels.SpecModel().schema.fields["spec_table"].dtype
+    model = datamodels.MultiSpecModel()
+    model.spec.add(name="none")
+    for name in ("first", "second"):
+        model.spec.add(name=name, spec_table=np.ones(2, kinds))
+    path = model.save(tmp_path / "spectra.fits", fsync=False)
+    lines = list(describe_contents(datamodels.open(path)))
+    assert lines[:3] == [
+        "spec[0] none: empty", "spec[1] first: spec_table (2,)",
+        "spec[1].spec_table: WAVELENGTH: float64",
+    ]  # fmt: skip
+    assert lines[2 + len(kinds) :] == ["spec[2] second: spec_table (2,)"]
 
 
 def test_the_frames_of_world_coordinates_are_described_in_order():
