@@ -12,7 +12,8 @@ import numpy as np
 from calbatch.models.arrays import GridField, ModelContent
 from calbatch.models.dq import DqRemap
 from calbatch.models.errors import FileError, explain_errors
-from calbatch.models.fits.columns import read_units, require_columns, require_full_rows
+from calbatch.models.fits.column_units import ColumnUnits
+from calbatch.models.fits.columns import describe_units, require_columns, require_full_rows
 from calbatch.models.fits.layout import Hdu
 from calbatch.models.fits.readers import CopyProvider, Reader, RowReader
 from calbatch.models.fits.tables import cast_columns, read_table
@@ -146,11 +147,18 @@ def place_fields(
         else:
             content.off_grid[name] = UnreadField(path, hdu, spec, hdu.shape, copies)
         if spec.is_table:
-            content.units[name] = read_units(hdu)
+            content.units[name] = read_units(path, name, spec, hdu)
     _require_frame(path, content, schema, readers, frame)
     if frame is not None:
         on_grid = {n: r for n, r in readers.items() if n in content.on_grid}
         content.node = SourceNode(_standard_dq(path, content, on_grid), frame)
+
+
+def read_units(path: Location, name: str, spec: FieldSpec, hdu: Hdu) -> ColumnUnits:
+    """Return the units of a table's columns, which have the names that the schema gives them."""
+    units = describe_units(hdu)
+    columns = [*units, *(column.name for column in spec.columns or ())]
+    return ColumnUnits(f"{path}: {name}", columns, {n: unit for n, unit in units.items() if unit})
 
 
 def _readers(

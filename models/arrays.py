@@ -13,9 +13,10 @@ import numpy as np
 from calbatch.models.casting import as_array, cast_array, check_shape, is_dask_array
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.asdf_extension import AsdfPlace
+from calbatch.models.fits.column_units import ColumnUnits, stated_units
 from calbatch.models.fits.headers import ExtraCards
 from calbatch.models.fits.readers import ArrayReader, ConstantReader, Reader
-from calbatch.models.fits.tables import cast_columns, stated_units
+from calbatch.models.fits.tables import cast_columns
 from calbatch.models.schema.meta import set_path
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import check_assignment
@@ -91,8 +92,8 @@ class ModelContent:
         Fields on the tile grid, by name.
     off_grid : dict
         Tables, and arrays off the tile grid, by name.
-    units : dict
-        The units of tables' columns, by the name of the table and that of the column.
+    units : dict of ColumnUnits
+        The units of tables' columns, by the name of the table.
     lists : dict
         The items of each list by its name: models, or what they are read from.
     extra : dict
@@ -115,7 +116,7 @@ class ModelContent:
     node: PlanNode | None = None
     on_grid: dict[str, GridField] = field(default_factory=dict)
     off_grid: dict[str, Any] = field(default_factory=dict)
-    units: dict[str, dict[str, str]] = field(default_factory=dict)
+    units: dict[str, ColumnUnits] = field(default_factory=dict)
     lists: dict[str, list[Any]] = field(default_factory=dict)
     extra: ExtraCards = field(default_factory=dict)
     deferred: tuple[DeferredMetadata, ...] = ()
@@ -139,7 +140,7 @@ class ModelContent:
             tree=copy_metadata(self.tree),
             on_grid=dict(self.on_grid),
             off_grid=dict(self.off_grid),
-            units={name: dict(units) for name, units in self.units.items()},
+            units={name: units.copy() for name, units in self.units.items()},
             lists={name: [_copy_item(i) for i in items] for name, items in self.lists.items()},
             extra={hdu: list(cards) for hdu, cards in self.extra.items()},
         )
@@ -195,12 +196,17 @@ class LazyArrays:
         content = self._content
         return name in content.on_grid or name in content.off_grid or bool(content.lists.get(name))
 
-    def column_units(self, name: str) -> dict[str, str]:
+    def column_units(self, name: str) -> ColumnUnits:
         """Return the units of a table's columns by their names, which can be changed.
 
-        They stay when values are assigned to the table. A column without a unit is not there.
+        They stay when an array is assigned to the table; an astropy table replaces them.
         """
-        return self._content.units.setdefault(name, {})
+        spec = self.schema.fields.get(name)
+        if spec is None or spec.columns is None:
+            raise ModelError(f"{self._where}: has no table {name!r}{self._hint(name)}")
+        names = [column.name for column in spec.columns]
+        none = ColumnUnits(f"{self._where}: {name}", names)
+        return self._content.units.setdefault(name, none)
 
     @property
     def _where(self) -> str:
@@ -242,8 +248,9 @@ class LazyArrays:
             self._content.on_grid.pop(name, None)
             self._content.off_grid.pop(name, None)
         elif (columns := self.schema.fields[name].columns) is not None:
-            self._content.off_grid[name] = cast_columns(value, columns, f"{self._where}: {name}")
-            self.column_units(name).update(stated_units(value))
+            where = f"{self._where}: {name}"
+            table = self._content.off_grid[name] = cast_columns(value, columns, where)
+            self.column_units(name).replace_columns(table.dtype.names, stated_units(value, where))
         else:
             self._assign(name, value)
 

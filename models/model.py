@@ -172,7 +172,7 @@ class DataModel(Plottable):
         for name, value in other._content.off_grid.items():
             if name in self.schema.fields and self.schema.fields[name].is_table:
                 self._content.off_grid[name] = value
-                self._content.units[name] = dict(other.column_units(name))
+                self._content.units[name] = other.column_units(name).copy()
         self.path = other.path
 
     # -- metadata -----------------------------------------------------------------------------

@@ -14,13 +14,13 @@ from calbatch.models._stored_fields import (
     header_cards,
     match_fields,
     place_fields,
+    read_units,
 )
 from calbatch.models.arrays import ModelContent, StoredFile
 from calbatch.models.casting import cast_array, check_dimensions
 from calbatch.models.contradictions import FileContents, check_contradictions, unusable_fields
 from calbatch.models.errors import ValidationError, ValidationWarning, explain_errors
 from calbatch.models.fits.cards import replace_foreign_bytes
-from calbatch.models.fits.columns import read_units
 from calbatch.models.fits.headers import meta_from_headers
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.readers import CopyProvider
@@ -73,7 +73,7 @@ def claim_tables(content: ModelContent, schema: Schema) -> None:
         if found and spec.is_table:
             check_field(path, name, spec, found[0])
             content.off_grid[name] = UnreadField(path, found[0], spec, found[0].shape)
-            content.units[name] = read_units(found[0])
+            content.units[name] = read_units(path, name, spec, found[0])
             content.other_hdus = tuple(h for h in content.other_hdus if h not in found)
 
 

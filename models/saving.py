@@ -17,8 +17,8 @@ from calbatch.models.budget import kept_rows, row_bytes
 from calbatch.models.contradictions import require_shapes
 from calbatch.models.errors import FileError, ValidationError
 from calbatch.models.fits.asdf_extension import build_asdf_hdus
+from calbatch.models.fits.column_units import unit_cards
 from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.tables import unit_cards
 from calbatch.models.fits.writer import (
     CopiedHdu,
     FitsWriter,
@@ -288,7 +288,7 @@ def _output_hdu(content: ModelContent, name: str, hdu: str, cards: Callable[[str
     array = content.off_grid_array(name)
     if array.dtype.names is not None:
         own = cards(hdu)
-        units = unit_cards(array, content.units.get(name, {}), own)
+        units = unit_cards(array.dtype.names, content.units.get(name, {}), own)
         return OutputTable(hdu, array, [*own, *units])
     return OutputImage(
         name=name, extname=hdu, dtype=array.dtype, shape=array.shape, cards=cards(hdu)

@@ -37,21 +37,18 @@ class _Column(NamedTuple):
     item: int = 0
 
 
-def read_units(hdu: Hdu) -> dict[str, str]:
-    """Return the unit of each column that states one, by the column's name; values are not read.
+def describe_units(hdu: Hdu) -> dict[str, str]:
+    """Return the unit of each column of a table by the column's name; values are not read.
 
     Parameters
     ----------
     hdu : Hdu
-        A table. A name or unit that is not text, or that FITS does not allow, is left out.
+        A table. A column without a name that is text is left out. A unit that is missing, not text,
+        or not allowed by FITS is "".
     """
-    units = {}
     cards = hdu.keywords
-    for number in range(1, cards.integer("TFIELDS") + 1):
-        if f"TUNIT{number}" in cards:
-            with contextlib.suppress(FileError):
-                units[cards.text(f"TTYPE{number}")] = cards.text(f"TUNIT{number}")
-    return {name: unit for name, unit in units.items() if unit and not unwritable_reason(unit)}
+    named = (_name_and_unit(cards, n) for n in range(1, cards.integer("TFIELDS") + 1))
+    return {name: unit for name, unit in named if name}
 
 
 def describe_columns(hdu: Hdu) -> Iterator[tuple[str, str, str]]:
@@ -62,25 +59,41 @@ def describe_columns(hdu: Hdu) -> Iterator[tuple[str, str, str]]:
     hdu : Hdu
         A table. The type is that before scaling, with the number of a cell's elements.
     """
-    cards, units = hdu.keywords, read_units(hdu)
+    cards = hdu.keywords
     for number in range(1, cards.integer("TFIELDS") + 1):
-        name = cards.bare_text(f"TTYPE{number}")
-        form, lengths = cards.bare_text(f"TFORM{number}"), cards.bare_text(f"TDIM{number}")
-        is_unsigned = cards.bare_text(f"TZERO{number}") == _OFFSETS.get(form[-1:])
-        kind = f"{'u' if is_unsigned else ''}{_describe_form(form, lengths)}"
-        yield name, kind, units.get(name, "")
+        name, unit = _name_and_unit(cards, number)
+        keywords = (f"TFORM{number}", f"TDIM{number}", f"TZERO{number}")
+        kind = _describe_form(*map(cards.bare_text, keywords))
+        yield name or cards.bare_text(f"TTYPE{number}"), kind, unit
 
 
-def _describe_form(form: str, lengths: str) -> str:
-    """Return a TFORM in words; the lengths of the axes of a cell are those of TDIM."""
+def _name_and_unit(cards: HeaderKeywords, number: int) -> tuple[str, str]:
+    name, unit = "", ""
+    with contextlib.suppress(FileError):
+        name = cards.text(f"TTYPE{number}")
+    with contextlib.suppress(FileError):
+        unit = cards.text(f"TUNIT{number}")
+    return name, "" if unwritable_reason(unit) else unit
+
+
+def _describe_form(form: str, lengths: str, zero: str) -> str:
+    """Return a TFORM in words.
+
+    Parameters
+    ----------
+    form, lengths, zero : str
+        TFORM, TDIM (the lengths of the axes of a cell) and TZERO, which marks unsigned integers.
+    """
     found = _FORM.fullmatch(re.sub(r"\(.*", "", form))
     if found is None:  # such as I10 in a table of text
         return form
     repeat, code, element = found.groups()
+    kind = element if code in _DESCRIPTORS else code
+    word = f"{'u' if zero == _OFFSETS.get(kind) else ''}{_WORDS.get(kind, kind)}"
     if code in _DESCRIPTORS:
-        return f"{_WORDS.get(element, element)} of any number"
+        return f"{word} of any number"
     shape = lengths or (f"({repeat})" if repeat not in ("", "1") else "")
-    return f"{_WORDS.get(code, code)} {shape}".rstrip()
+    return f"{word} {shape}".rstrip()
 
 
 def require_full_rows(hdu: Hdu) -> None:

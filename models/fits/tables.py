@@ -9,7 +9,6 @@ from astropy.io import fits
 
 from calbatch.models.errors import FileError, ValidationError, format_count, one_line
 from calbatch.models.fits.astropy_hdu import open_astropy_hdu
-from calbatch.models.fits.cards import Card
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.schema.spec import ColumnSpec
@@ -103,33 +102,6 @@ def cast_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table
     }
     cast |= {name: array[name] for name in found.values()}
     return _table(cast, array.shape)
-
-
-def stated_units(table: Any) -> dict[str, str]:
-    """Return the units that astropy's tables and records state, by the names of their columns."""
-    if isinstance(table, fits.FITS_rec):
-        return {column.name: column.unit for column in table.columns if column.unit}
-    units = {name: getattr(table[name], "unit", None) for name in getattr(table, "colnames", ())}
-    return {name: str(unit) for name, unit in units.items() if unit is not None}
-
-
-def unit_cards(table: Table, units: Mapping[str, str], others: Sequence[Card]) -> list[Card]:
-    """Return the cards of the units of a table's columns, except those that other cards state.
-
-    Parameters
-    ----------
-    table : structured ndarray
-        The table.
-    units : mapping
-        Units by the names of columns, in any case.
-    others : sequence of (keyword, value, comment)
-        The other cards of the header.
-    """
-    by_name = {name.lower(): unit for name, unit in units.items()}
-    names = enumerate(table.dtype.names or (), 1)
-    found = {f"TUNIT{number}": by_name.get(name.lower()) for number, name in names}
-    stated = {keyword for keyword, _, _ in others}
-    return [(k, unit, "") for k, unit in found.items() if unit and k not in stated]
 
 
 def _is_masked(table: Any) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 from calbatch.models.errors import ValidationError
 from calbatch.models.fits.asdf_extension import AsdfPlace
 from calbatch.models.fits.cards import COMMENTARY, Card
+from calbatch.models.fits.column_units import unit_cards
 from calbatch.models.fits.headers import cards_from_meta
 from calbatch.models.fits.output_hdus import OutputImage, OutputTable
-from calbatch.models.fits.tables import unit_cards
 from calbatch.models.lists.item_list import ListItem
 from calbatch.models.model import DataModel
 from calbatch.models.schema.validate import validate_tree
@@ -98,7 +98,7 @@ def _item_hdu(
     if field in content.off_grid:
         placed = content.off_grid_array(field)
         if placed.dtype.names is not None:
-            units = unit_cards(placed, content.units.get(field, {}), cards)
+            units = unit_cards(placed.dtype.names, content.units.get(field, {}), cards)
             return OutputTable(hdu, placed, [*cards, *units], version)
     if placed is None:
         return OutputImage(name="", extname=hdu, extver=version, cards=cards)

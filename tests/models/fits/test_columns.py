@@ -11,7 +11,7 @@ from calbatch.models.errors import FileError
 from calbatch.models.fits import columns
 from calbatch.models.fits.columns import (
     describe_columns,
-    read_units,
+    describe_units,
     require_columns,
     require_full_rows,
 )
@@ -129,7 +129,34 @@ def test_columns_are_described_without_reading_them(tmp_path):
     hdu = read_layout(path).find("A")
     wanted = [(column.name, kind, column.unit or "") for column, kind in described.items()]
     assert list(describe_columns(hdu)) == wanted
-    assert read_units(hdu) == {"FLUX": "MJy/sr"}
+    assert describe_units(hdu) == {name: unit for name, _, unit in wanted}
+
+
+@pytest.mark.parametrize(
+    ("form", "zero", "kind"),
+    [
+        *(("PI(5)", 2**15, "uint16"), ("PJ(5)", 2**31, "uint32"), ("QK(5)", 2**63, "uint64")),
+        *(("PJ(5)", 2**15, "int32"), ("PJ(5)", 0, "int32")),
+    ],
+)
+def test_cells_of_any_number_may_be_unsigned(tmp_path, form, zero, kind):
+    cards = ("NAXIS1 = 16", "NAXIS2 = 0", "TFIELDS = 1", "TTYPE1 = 'A'")
+    hdu = table_of(tmp_path / "a.fits", *cards, f"TFORM1 = '{form}'", f"TZERO1 = {zero}")
+    assert list(describe_columns(hdu)) == [("A", f"{kind} of any number", "")]
+
+
+def test_names_and_units_may_be_any_text(tmp_path):
+    names = ["'A/B'", "' lead'", "5", "'C'", "'D'"]
+    units = ["'J/m'", "'s'", "'s'", "5", "'\t'"]
+    cards = ["NAXIS1 = 20", "NAXIS2 = 1", "TFIELDS = 5"]
+    for number, (name, unit) in enumerate(zip(names, units, strict=True), 1):
+        keywords = (f"TFORM{number} = 'E'", f"TTYPE{number} = {name}", f"TUNIT{number} = {unit}")
+        cards.extend(keywords)
+    hdu = table_of(tmp_path / "a.fits", *cards, rows=bytes(20))
+    assert [(name, unit) for name, _, unit in describe_columns(hdu)] == [
+        ("A/B", "J/m"), (" lead", "s"), ("5", "s"), ("C", ""), ("D", ""),
+    ]  # fmt: skip
+    assert describe_units(hdu) == {"A/B": "J/m", " lead": "s", "C": "", "D": ""}
 
 
 def test_columns_of_a_table_of_text_are_described(tmp_path):
