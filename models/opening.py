@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -142,6 +142,7 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
     cards = [
         f"{keyword or 'a card without keyword'} of {hdu.label}"
         for hdu in layout.hdus
+        if not all(map(bytes.isascii, hdu.parts))
         for keyword in _foreign_cards(hdu.cards)
     ]
     if cards:
@@ -150,7 +151,7 @@ def _warn_of_foreign_bytes(path: Location, layout: Layout) -> None:
         warnings.warn(message, ValidationWarning, stacklevel=3)
 
 
-def _foreign_cards(cards: tuple[bytes, ...]) -> Iterator[str]:
+def _foreign_cards(cards: Iterable[bytes]) -> Iterator[str]:
     """Yield the keyword of each header card that has a byte above 0x7F."""
     for card in cards:
         if not card.isascii():

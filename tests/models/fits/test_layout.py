@@ -121,10 +121,15 @@ def test_layouts_pickle(tmp_path):
 def test_headers_are_those_of_the_file_to_the_last_byte(tmp_path):
     path = tmp_path / "a.fits"
     odd = header("SIMPLE = T", "BITPIX = 8", "NAXIS = 0")[:-7] + b"\n after"
-    path.write_bytes(odd + image("SCI", 8, (1,), b"a", " " * 80, "NOTE = 1", " " * 80))
+    path.write_bytes(odd + 9 * image("SCI", 8, (1,), b"a", " " * 80, "NOTE = 1", " " * 80))
     written = path.read_bytes()
-    for hdu in read_layout(path).hdus:
+    hdus = read_layout(path).hdus
+    for hdu in hdus:
         assert hdu.raw_header == written[hdu.header_offset : hdu.data_offset]
+        assert b"".join(hdu.cards) == hdu.raw_header.rstrip(b" ").ljust(80 * len(hdu.cards))
+        assert {*map(len, hdu.cards)} == {80}
+        assert hdu.find_card("NOTE") == hdu.keywords.cards({b"NOTE    "})
+    assert [len(hdu.parts) > 1 for hdu in hdus] == 8 * [False] + 2 * [True]
 
 
 def test_many_hdus_share_the_memory_of_their_headers(tmp_path):
