@@ -230,9 +230,7 @@ class Planner:
                 if version is None or version.path not in headers:
                     continue
                 header = headers[version.path]
-                if not self._is_accepted(planned, header):
-                    continue
-                if self.rerun.verify:
+                if self.rerun.verify or not self._is_accepted(planned, header):
                     before[planned.number] = header.digest
                 else:
                     _set_known_header(planned, version, header)

@@ -49,7 +49,7 @@ def test_a_date_that_is_none_is_rejected():
 
 
 def test_a_client_or_a_cluster_stands_for_its_scheduler():
-    how = {"n_workers": 0, "dashboard_address": None, "silence_logs": False}
+    how = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": False}
     with LocalCluster(**how) as cluster, Client(cluster) as client:
         address = cluster.scheduler_address
         assert address.startswith("tcp://127.0.0.1:")

@@ -16,7 +16,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.ledger import KnownHeader, ProductRow
 from calbatch.cluster.planning import planner as planner_module
 from calbatch.cluster.planning.identity import ReferenceChecksums
-from calbatch.cluster.planning.planned_exposure import SHAPE, TYPE
+from calbatch.cluster.planning.planned_exposure import ACCEPTED, SHAPE, TYPE
 from calbatch.cluster.planning.planner import Planner, RerunPolicy, find_damage, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.models.errors import FileError, ModelError
@@ -282,6 +282,16 @@ def test_a_header_in_the_ledger_must_meet_the_requirement_of_another_pipeline(tm
         raise refused.error
     (any_step,) = planner("dq_init", **how).plan_block([(0, path)])
     assert any_step.is_known
+
+
+def test_products_are_found_though_the_header_is_of_an_older_ledger(raw, sums, product):
+    memory, planned = Memory(), plan(raw)
+    assert planned.header.pop(ACCEPTED) == ""
+    memory.remember(planned, sums, [product])
+    again = plan(raw, history=memory, checksums=sums)
+    assert again.is_known
+    assert again.header[ACCEPTED] == ""  # it has been read again
+    assert again.earlier_products == [product]
 
 
 def repair(ramp):
