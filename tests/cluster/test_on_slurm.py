@@ -125,6 +125,7 @@ def test_associations_and_exposures_in_order_are_done_by_jobs(submit, tmp_path, 
 def test_the_page_of_a_batch_is_at_the_address_that_its_status_shows(submit, tmp_path):
     folder = submit(SLOW)
     until(lambda: unfinished_products(folder.output))
+    until(lambda: dashboard(folder))  # recorded when the scheduler answers
     link = dashboard(folder)
     until(lambda: "r" in (read_batch(link, folder.name) or {}).get("grid", ""))
     found = read_batch(link, folder.name)
