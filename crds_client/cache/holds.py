@@ -8,13 +8,18 @@ lock; the record is void from then on, and the next process that prunes removes 
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
 
+from calbatch.crds_client.answers import MAX_ANSWER
 from calbatch.crds_client.cache.layout import Cache, is_mapping, replace_text
+from calbatch.models.storage.files import read_small_file
+
+log = logging.getLogger(__name__)
 
 
 def _folder(cache: Cache) -> Path:
@@ -86,8 +91,17 @@ def names_in_use(cache: Cache, except_for: str = "") -> set[str]:
     names: set[str] = set()
     for path in _folder(cache).glob("*.names"):
         if path.stem != except_for and not _remove_if_abandoned(path):
-            names.update(path.read_text(encoding="utf-8").split())
+            names.update(_read_names(path))
     return names
+
+
+def _read_names(path: Path) -> list[str]:
+    """Return the names in a record; none if it is not a file, or not one that can be read."""
+    try:
+        return read_small_file(path, MAX_ANSWER).decode("utf-8", "replace").split()
+    except OSError as error:
+        log.warning("%s cannot be read, and reserves no reference: %s", path, error)
+        return []
 
 
 def _remove_if_abandoned(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """The files that clients need, which pruning spares."""
 
 import copy
+import os
 import pickle
 
 import pytest
@@ -63,4 +64,29 @@ def test_copies_are_empty(cache, duplicate):
     assert in_use(cache) == set()
     other.add(NAMES)
     assert in_use(cache) == set(NAMES)
+    other.release()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+    ],
+    ids=["pipe", "folder", "endless", "binary"],
+)
+def test_records_that_cannot_be_read_stop_nobody(cache, make):
+    hold, other = Hold(cache), Hold(cache)
+    hold.add(NAMES)
+    other.add(NAMES[:1])
+    (record,) = cache.config.glob(f".in-use/{other.id}.names")
+    record.unlink()
+    make(record)
+    assert in_use(cache) >= set(NAMES)
+    assert in_use(cache, hold.id).isdisjoint(NAMES)
+    hold.release()
+    if record.is_dir():
+        record.rmdir()
     other.release()
