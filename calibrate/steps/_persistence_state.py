@@ -93,9 +93,14 @@ def read_windows(
     if stored is None:
         log.info("%s: has no windows of %s", path, detector)
         return NONE
-    if exposure and isinstance(stored, dict) and stored.get("filename") == exposure:
+    is_own = exposure and isinstance(stored, dict) and stored.get("filename") == exposure
+    if is_own and BEFORE in stored:
         log.info("%s: was written after %s: what was open before is used", path, exposure)
-        stored = stored.get(BEFORE, stored)
+        stored = stored[BEFORE]
+    elif is_own:
+        log.warning(
+            "%s: jwst wrote it after this exposure, %s, whose own windows are used", path, exposure
+        )
     names = ("rows", "cols", "vals", "pers_time")
     if not isinstance(stored, dict) or not stored.keys() >= set(names):
         raise StepError(f"{path}: {detector} lacks one of {', '.join(names)}")

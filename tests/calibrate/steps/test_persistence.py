@@ -264,6 +264,20 @@ class TestStep:
         with asdf.open(path) as file:
             assert file["NRCA1"]["vals"][:].tolist() == after
 
+    def test_windows_of_the_exposure_itself_are_warned_of(self, tmp_path, rng, caplog):
+        """A file of jwst, which does not keep the windows before."""
+        path, model = tmp_path / "windows.asdf", exposure_of(rng).ours()
+        model.meta.filename = "a_ramp.fits"
+        on(persistence_time=300, save_persistence=str(path)).run(model)
+        with asdf.open(path, lazy_load=False, memmap=False) as file:
+            own = {k: v for k, v in file["NRCA1"].items() if k != "before"}
+            asdf.AsdfFile({"NRCA1": own}).write_to(tmp_path / "theirs.asdf")
+        for name, warns in (("windows", False), ("theirs", True)):
+            caplog.clear()
+            given = str(tmp_path / f"{name}.asdf")
+            on(persistence_time=300, persistence_array_file=given).run(model)
+            assert ("whose own windows are used" in caplog.text) == warns
+
     def test_a_batch_publishes_the_file_out_of_its_staging_folder(self, tmp_path, rng):
         path, staging = tmp_path / "windows.asdf", tmp_path / "staging"
         step = on(persistence_time=300, save_persistence=str(path))
