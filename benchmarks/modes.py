@@ -97,6 +97,7 @@ CASES = (
             full_references=False, sky=Sky(stars=100),
         ),
         tiny=WINDOW | {"nints": 3},
+        counts=(2, 4),
     ),
     Case(
         "NIRSpec BOTS 32 x 2048, 500 x 10",

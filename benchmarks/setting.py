@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,10 +106,10 @@ class Setting:
         """
         output.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output / ".calbatch", ignore_errors=True)
-        start = time.time() - 1
+        before = _stamps(output)
         references = (inputs or self.full_frames).environment
         result = run(commands, {**references, **QUIET, **environment}, memory=memory)
-        written = sum(path.stat().st_mtime > start for path in output.glob("*.fits"))
+        written = len(_stamps(output) - before)
         if written != products:
             sys.exit(f"{commands[0][:3]} wrote {written} products, not {products}")
         return result
@@ -119,6 +118,12 @@ class Setting:
         """Write the products of all exposures to a folder, for later runs to replace."""
         count = max(self.counts)
         self.run([self.calbatch("detector1", count, output)], output, 2 * count)
+
+
+def _stamps(folder: Path) -> set[tuple[str, int, int]]:
+    """Return name, inode and time of each product; one that is written again differs."""
+    found = ((path.name, path.stat()) for path in folder.glob("*.fits"))
+    return {(name, status.st_ino, status.st_mtime_ns) for name, status in found}
 
 
 def use_two_cores() -> int:

@@ -33,15 +33,37 @@ def subtract_phased(
     ``k`` is the column divided by 4, for columns from a multiple of 4 on.
     """
     ints, groups, rows, columns = data.shape
+    count = phases.shape[1]
+    levels, spread = np.empty(count), np.empty(4 * count)
     for i in range(ints):
         for g in range(groups):
             first, second = shifts[i, g]
             for r in range(rows):
-                for k in range(phases.shape[1]):
-                    wave = _wave_at(coefficients, (phases[r, k] + first) + second)
-                    level = amplitudes[i] * wave
-                    for c in range(4 * k, min(4 * k + 4, columns)):
-                        result[i, g, r, c] = np.float32(np.float64(data[i, g, r, c]) - level)
+                _fill_levels(coefficients, phases[r], first, second, amplitudes[i], levels, spread)
+                _subtract_levels(data[i, g, r], spread[:columns], result[i, g, r])
+
+
+@inner_kernel
+def _fill_levels(
+    coefficients: Array,
+    phases: Array,
+    first: float,
+    second: float,
+    amplitude: float,
+    levels: Array,
+    spread: Array,
+) -> None:
+    """Compute the wave of a row at each phase, and repeat it for the four columns of a phase."""
+    for k in range(phases.size):
+        levels[k] = amplitude * _wave_at(coefficients, (phases[k] + first) + second)
+    for c in range(spread.size):
+        spread[c] = levels[c // 4]
+
+
+@inner_kernel
+def _subtract_levels(row: Array, levels: Array, result: Array) -> None:
+    for c in range(row.size):
+        result[c] = np.float32(np.float64(row[c]) - levels[c])
 
 
 @kernel

@@ -15,6 +15,9 @@ from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 
+MIN_RING = 8
+"""The smallest number of pixels that enclose another."""
+
 
 def pack_flags(groupdq: Array, flag: int) -> Array:
     """Return one bit per sample, set if it has a flag: (…, rows, columns / 8) bytes."""
@@ -57,6 +60,22 @@ class Areas:
         image = np.zeros((self.heights[number], self.widths[number]), bool)
         image[rows - rows.min(), cols - cols.min()] = True
         return image
+
+    def find_large(self, min_area: float) -> Array:
+        """Return whether each area, with the pixels that it encloses, has a minimum size.
+
+        Pixels are enclosed if no path leads out, even by corners, as in scikit-image.
+        """
+        large = self.sizes >= min_area
+        # no area is larger than the rectangle around it
+        unknown = ~large & (self.sizes >= MIN_RING) & (self.heights * self.widths >= min_area)
+        for i in np.flatnonzero(unknown):
+            pixels = slice(self.starts[i], self.starts[i + 1])
+            filled = _count_filled(
+                self.rows[pixels], self.cols[pixels], int(self.heights[i]), int(self.widths[i])
+            )
+            large[i] = filled >= min_area
+        return large
 
 
 def find_areas(bits: Array) -> Areas:
@@ -156,6 +175,35 @@ def _label_pixels(rows: Array, cols: Array) -> tuple[Array, int]:
     return labels, count
 
 
+@kernel
+def _count_filled(rows: Array, cols: Array, height: int, width: int) -> int:
+    """Return the number of pixels of an area with its holes: all that the outside does not reach.
+
+    The outside is a frame of one pixel around the area, and spreads to all eight neighbours.
+    """
+    stride = width + 2
+    taken = np.zeros((height + 2) * stride, np.bool_)
+    top, left = rows.min() - 1, cols.min() - 1
+    for k in range(rows.size):
+        taken[(rows[k] - top) * stride + cols[k] - left] = True
+    pending = np.empty(taken.size, np.int64)
+    pending[0], taken[0] = 0, True
+    count = reached = 1
+    while count > 0:
+        count -= 1
+        y, x = divmod(pending[count], stride)
+        for v in range(max(y - 1, 0), min(y + 2, height + 2)):
+            for u in range(max(x - 1, 0), min(x + 2, stride)):
+                place = v * stride + u
+                if not taken[place]:
+                    taken[place] = True
+                    pending[count] = place
+                    count += 1
+                    reached += 1
+    return taken.size - reached
+
+
 def warm_kernels() -> None:
     """Compile the kernels."""
-    find_areas(np.zeros((1, 1), np.uint8))
+    areas = find_areas(np.packbits(np.ones((3, 3), bool), axis=-1))
+    _count_filled(areas.rows, areas.cols, 3, 3)

@@ -4,6 +4,7 @@ Source: stcal 1.20 ``_sk_filter_areas``, ``ellipse_subim`` and ``point_inside_el
 same functions of scikit-image.
 """
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,23 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.jump.areas import Areas
+from calbatch.models.jit import kernel
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
 
 CACHED_PIXELS = 1024
 """Size (pixels) up to which shapes recur, above all the cross of a jump and its neighbours."""
-MIN_RING = 8
-"""The smallest number of pixels that enclose another."""
 
 
 class Shape(NamedTuple):
-    """The shape of an area: its pixels with those it encloses, and the ellipse of its moments.
+    """The ellipse with the moments of an area.
 
     The axes are those of the ellipse minus one pixel, so those of a single pixel are -1.
     """
 
-    filled: int
     axes: tuple[float, float]  # minor, major; pixels
     angle: float  # degrees
 
@@ -73,17 +72,13 @@ class Drawing(NamedTuple):
         return place, self.mask[first - self.row : last - self.row]
 
 
-def find_ellipses(areas: Areas, numbers: Iterable[int], min_area: float) -> list[Ellipse]:
-    """Return the ellipses of those areas whose size, holes included, is at least ``min_area``."""
+def find_ellipses(areas: Areas, numbers: Iterable[int]) -> list[Ellipse]:
+    """Return the ellipses of some areas."""
     ellipses = []
     for i in numbers:
-        size = areas.starts[i + 1] - areas.starts[i]
-        if size < min_area and size < MIN_RING:
-            continue
         shape = measure_shape(areas.image(i))
-        if shape.filled >= min_area:
-            centre = float(areas.centre_cols[i]), float(areas.centre_rows[i])
-            ellipses.append(Ellipse(*centre, shape.axes, shape.angle))
+        centre = float(areas.centre_cols[i]), float(areas.centre_rows[i])
+        ellipses.append(Ellipse(*centre, shape.axes, shape.angle))
     return ellipses
 
 
@@ -101,11 +96,26 @@ def _measure_packed(shape: tuple[int, int], packed: bytes) -> Shape:
 
 
 def _measure(image: Array) -> Shape:
-    from skimage.measure import regionprops  # its import takes a second
+    from skimage.measure import (  # its import takes a second
+        inertia_tensor,
+        inertia_tensor_eigvals,
+        moments_central,
+    )
 
-    (found,) = regionprops(image.astype(np.uint8))
-    axes = found.axis_minor_length - 1, found.axis_major_length - 1
-    return Shape(int(found.area_filled), axes, float(np.degrees(found.orientation)))
+    places = np.nonzero(image)
+    # sums of integers are exact; the moments are rounded as those of scikit-image's `regionprops`
+    centre = [place.sum() / place.size for place in places]
+    tensor = inertia_tensor(image, moments_central(image.astype(np.uint8), centre))
+    major, minor = (4 * math.sqrt(value) for value in inertia_tensor_eigvals(image, T=tensor))
+    return Shape((minor - 1, major - 1), math.degrees(_find_angle(tensor)))
+
+
+def _find_angle(tensor: Array) -> float:
+    """Return the angle from the rows' direction to the major axis of a tensor of inertia."""
+    (rows, mixed), (_, cols) = tensor
+    if rows == cols:
+        return math.pi / 4 if mixed < 0 else -math.pi / 4
+    return 0.5 * math.atan2(-2 * mixed, cols - rows)
 
 
 def draw_ellipse(ellipse: Ellipse, frame: tuple[int, int]) -> Drawing:
@@ -119,23 +129,34 @@ def draw_ellipse(ellipse: Ellipse, frame: tuple[int, int]) -> Drawing:
     reach = max(radii) + 2
     top, left = max(row - reach, 0), max(col - reach, 0)
     shape = min(row + reach + 1, frame[0]) - top, min(col + reach + 1, frame[1]) - left
-    draw = _draw_cached if max(shape) ** 2 <= CACHED_PIXELS else _draw
-    return Drawing(top, left, draw(shape, (row - top, col - left), radii, ellipse.angle))
-
-
-def _draw(
-    shape: tuple[int, int], centre: tuple[int, int], radii: tuple[int, int], angle: float
-) -> Array:
-    from skimage.draw import ellipse  # its import takes a second
-
     mask = np.zeros((max(0, shape[0]), max(0, shape[1])), bool)
     if radii[0] != 0 and radii[1] != 0:
-        mask[ellipse(*centre, radii[1], radii[0], mask.shape, np.radians(angle))] = True
+        angle = math.radians(ellipse.angle) % math.pi
+        _draw(mask, float(row - top), float(col - left), radii, math.sin(angle), math.cos(angle))
     mask.flags.writeable = False
-    return mask
+    return Drawing(top, left, mask)
 
 
-_draw_cached = lru_cache(maxsize=4096)(_draw)
+@kernel
+def _draw(
+    mask: Array, row: float, col: float, radii: tuple[int, int], sine: float, cosine: float
+) -> None:
+    """Set the pixels inside an ellipse, computed as by scikit-image's ``draw.ellipse``.
+
+    ``((y cos + x sin) / b)**2 + ((y sin - x cos) / a)**2 < 1`` with the distances y and x from the
+    centre, and the semi-axes (a, b) of ``radii``. As there, negative ones narrow the rectangle in
+    which pixels are set. scikit-image's overhead would take longer than the pixels.
+    """
+    a, b = radii
+    height, width = abs(b * cosine) + a * sine, b * sine + abs(a * cosine)
+    top, bottom = math.ceil(row - height), math.floor(row + height)
+    left, right = math.ceil(col - width), math.floor(col + width)
+    for i in range(mask.shape[0]):
+        for j in range(mask.shape[1]):
+            if top <= i <= bottom and left <= j <= right:
+                y, x = i - row, j - col
+                along, across = (y * cosine + x * sine) / b, (y * sine - x * cosine) / a
+                mask[i, j] = along * along + across * across < 1
 
 
 def is_any_inside(cols: Array, rows: Array, ellipse: Ellipse) -> bool:
@@ -150,3 +171,8 @@ def is_any_inside(cols: Array, rows: Array, ellipse: Ellipse) -> bool:
     major, minor = max(ellipse.axes) * 0.5, min(ellipse.axes) * 0.5
     with np.errstate(divide="ignore", invalid="ignore"):  # an axis can be 0
         return bool(np.any(along**2 / np.float64(major**2) + across**2 / np.float64(minor**2) <= 1))
+
+
+def warm_kernels() -> None:
+    """Compile the kernels."""
+    draw_ellipse(Ellipse(1.0, 1.0, (2.0, 2.0), 0.0), (3, 3))

@@ -204,10 +204,16 @@ def _add_row(ratio: Array, good: Array, row: int, shift: int, total: Array, coun
     if row < 0 or row >= good.shape[0] or right <= left:
         count += np.int32(1)
         return
-    values, usable = ratio[row], good[row]
-    for x in range(left, right):
-        total[x] += values[x + shift]
-        count[x] += np.int32(usable[x + shift])
+    # views: an index with an offset would prevent vectorization
+    values, usable = (
+        ratio[row, left + shift : right + shift],
+        good[row, left + shift : right + shift],
+    )
+    totals, counts = total[left:right], count[left:right]
+    for x in range(values.size):
+        totals[x] += values[x]
+    for x in range(values.size):
+        counts[x] += np.int32(usable[x])
     count[:left] += np.int32(1)
     count[right:] += np.int32(1)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.steps.jump.ellipses import Drawing, Ellipse, draw_ellipse
 from calbatch.models import dq
+from calbatch.models.jit import kernel
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
@@ -79,7 +80,9 @@ def mark_flags(groupdq: Array, *, events: Events, region: Region) -> tuple[Array
     """
     flags = groupdq.copy()
     for mark in events.marks:
-        _set_mark(flags[mark.integration], mark, region)
+        top = mark.drawing.row
+        if top < region.rows[1] and top + len(mark.drawing.mask) > region.rows[0]:
+            _set_mark(flags[mark.integration], mark, region)
     counts = np.tile(np.array([events.count, events.usable], np.int64), (flags.shape[2], 1))
     return flags, counts
 
@@ -89,15 +92,29 @@ def _set_mark(flags: Array, mark: Mark, region: Region) -> None:
     part = mark.drawing.within(region)
     if part is None:
         return
-    place, mask = part
-    for group in range(mark.first, mark.stop):
-        pixels = flags[group][place]
-        if mark.kind is Kind.CORE:
-            pixels[mask] = SATURATED
-            continue
-        if mark.kind is Kind.EXTENT:  # only until they saturate
-            mask = mask & (pixels & SATURATED == 0)
-        pixels[mask] |= JUMP
+    (rows, cols), mask = part
+    kind = _KINDS.index(mark.kind)
+    _set_flags(flags[mark.first : mark.stop, rows, cols], np.ascontiguousarray(mask), kind)
+
+
+_KINDS = [Kind.CORE, Kind.EXTENT, Kind.REMNANT]
+
+
+@kernel
+def _set_flags(flags: Array, mask: Array, kind: int) -> None:
+    """Set the flags of a mark, the ``kind``-th, in groups of its rectangle of the frame."""
+    groups, rows, cols = flags.shape
+    for y in range(rows):
+        for x in range(cols):
+            if not mask[y, x]:
+                continue
+            for g in range(groups):
+                if kind == 0:
+                    flags[g, y, x] = SATURATED
+                elif kind == 1 and flags[g, y, x] & SATURATED:
+                    break  # only until it saturates
+                else:
+                    flags[g, y, x] |= JUMP
 
 
 def mark_extents(
@@ -134,3 +151,9 @@ def mark_extents(
         grown = ellipse._replace(axes=(min(axes[0], max_axis), min(axes[1], max_axis)))
         marks.append(Mark(Kind.EXTENT, integration, *groups, draw_ellipse(grown, frame)))
     return marks
+
+
+def warm_kernels() -> None:
+    """Compile the kernels."""
+    flags = np.zeros((2, 2, 2, 2), np.uint8)
+    _set_flags(flags[0, 1:, 1:, 1:], np.ones((1, 1), bool), 1)

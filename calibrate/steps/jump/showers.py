@@ -67,7 +67,7 @@ def find_showers(bands: list[EmissionBits], rules: ShowerRules) -> Events:
             plane = np.concatenate([band.emission[i, group - 1] for band in bands])
             areas = find_areas(plane)
             marks += mark_extents(
-                find_ellipses(areas, range(len(areas.sizes)), rules.min_area),
+                find_ellipses(areas, np.flatnonzero(areas.find_large(rules.min_area))),
                 factor=rules.factor,
                 max_axis=rules.max_axis,
                 integration=i,

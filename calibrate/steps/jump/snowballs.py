@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from calbatch.calibrate.steps.jump.areas import Areas, find_areas, pack_flags
 from calbatch.calibrate.steps.jump.ellipses import (
-    MIN_RING,
     Drawing,
     Ellipse,
     draw_ellipse,
@@ -154,7 +153,7 @@ class _Search:
         """Return the snowballs of a group, and let its cores grow."""
         jumps = find_areas(self.jumps[group])
         if not self.rules.needs_core:
-            return find_ellipses(jumps, range(len(jumps.sizes)), self.rules.min_area)
+            return find_ellipses(jumps, np.flatnonzero(jumps.find_large(self.rules.min_area)))
         new = find_areas(self.saturated[group] & ~self.saturated[group - 1])
         centres = [self._centres(new)]
         if group + 1 < len(self.saturated):
@@ -166,9 +165,7 @@ class _Search:
 
     def _centres(self, areas: Areas) -> Array:
         """Return the columns and rows of the centres of areas that are large enough for a core."""
-        large = areas.sizes >= self.rules.min_core_area
-        for i in np.flatnonzero(~large & (areas.sizes >= MIN_RING)):
-            large[i] = bool(find_ellipses(areas, [int(i)], self.rules.min_core_area))
+        large = areas.find_large(self.rules.min_core_area)
         return np.stack([areas.centre_cols[large], areas.centre_rows[large]])
 
     def _with_cores(self, jumps: Areas, cols: Array, rows: Array) -> list[Ellipse]:
@@ -184,15 +181,15 @@ class _Search:
         )  # the frame's rows, as in stcal
         # the semi-axes are half a pixel shorter than twice the standard deviation of the pixels
         reach = np.hypot(jumps.heights - 1, jumps.widths - 1).clip(0.5) + SLACK
-        wanted = near_edge.copy()
-        for i in np.flatnonzero(~near_edge & (jumps.sizes >= min(self.rules.min_area, MIN_RING))):
+        wanted = jumps.find_large(self.rules.min_area)
+        for i in np.flatnonzero(wanted & ~near_edge):
             far = np.hypot(cols - centre[0, i], rows - centre[1, i]) > reach[i]
             wanted[i] = not far.all()
         snowballs = []
         for i in np.flatnonzero(wanted):
             snowballs += [
                 ellipse
-                for ellipse in find_ellipses(jumps, [int(i)], self.rules.min_area)
+                for ellipse in find_ellipses(jumps, [int(i)])
                 if near_edge[i] or is_any_inside(cols, rows, ellipse)
             ]
         return snowballs
@@ -202,7 +199,8 @@ class _Search:
         rules, groups = self.rules, len(self.saturated)
         # the minor axis is at most twice the shorter side, less a pixel for that and one for itself
         possible = 2 * (np.minimum(new.heights, new.widths) - 1) - 1 > rules.min_core_axis - SLACK
-        for core in find_ellipses(new, np.flatnonzero(possible), rules.min_core_area):
+        possible &= new.find_large(rules.min_core_area)
+        for core in find_ellipses(new, np.flatnonzero(possible)):
             if not min(core.axes) > rules.min_core_axis:
                 continue
             axes = [min(axis + rules.core_growth, rules.max_axis) for axis in core.axes]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_kernel, kernel
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -91,9 +91,19 @@ def _subtract(
         for r in range(data.shape[1]):
             along = cols[frame, block_of_row[r]]
             for block in range(rows.shape[1]):
-                level = rows[frame, block, r]
-                for c in range(edges[block], edges[block + 1]):
-                    result[frame, r, c] = data[frame, r, c] - level - along[c]
+                first, stop = edges[block], edges[block + 1]
+                _subtract_row(
+                    data[frame, r, first:stop],
+                    rows[frame, block, r],
+                    along[first:stop],
+                    result[frame, r, first:stop],
+                )
+
+
+@inner_kernel
+def _subtract_row(row: Array, level: float, along: Array, result: Array) -> None:
+    for c in range(row.size):  # from 0, or the compiler could not vectorize it
+        result[c] = row[c] - level - along[c]
 
 
 def subtract_reference(
