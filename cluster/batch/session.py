@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -71,13 +72,27 @@ def drive(
     RequestError
         If the batch cannot be started. If it was registered for this call, it is removed.
     """
-    with registered.hold_ledger() as ledger:
+    with registered.hold_ledger() as ledger, _exclude_from_collection():
         try:
             return _drive(registered, ledger, console, open_site, debug=debug)
         except Exception as error:
             if is_expected(error):
                 abandon_batch(ledger, registered.folder, str(error), fresh=registered.fresh)
             raise
+
+
+@contextmanager
+def _exclude_from_collection() -> Iterator[None]:
+    """Exclude the objects that exist, such as a batch's units, from garbage collection.
+
+    They last as long as the batch. Otherwise each full collection would visit all of them, which
+    is a twentieth of a driver's work with 100,000 exposures.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _drive(

@@ -66,6 +66,13 @@ def product(**fields):
         ({"products": []}, "products violates minItems 1"),
         (product(name=3), r"products\[0\].name violates type 'string'"),
         (product(members=[{"expname": "a"}]), r"products\[0\].members\[0\] violates required"),
+        (
+            product(members=[*MEMBERS, {"expname": 3, "exptype": "science"}]),
+            r"products\[0\].members\[\d\].expname is 3, not a text of 1 to 255 characters",
+        ),
+        (product(members=[{"expname": "a", "exptype": ""}]), r"members\[0\].exptype is ''"),
+        (product(members=[{"expname": "a" * 256, "exptype": "science"}]), "expname is 'aaa"),
+        (product(members=[3]), r"products\[0\].members\[0\] violates type 'object'"),
         (product(members=MEMBERS[1:]), r"products\[0\] has no member of exptype science"),
         (product(name="../p"), r"products\[0\] names '../p': must be the name of a file beside"),
         (product(name=".."), "must be the name of a file"),
