@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
+from uuid import uuid4
 
 from rich.console import Console
 from rich.text import Text
 
-from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
+from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook, show_in_notebook
 from calbatch.cluster.display.quantities import RECENT, describe_left, format_time, megabytes
-from calbatch.cluster.exposure.messages import escape_lines
+from calbatch.cluster.exposure.messages import escape_lines, escape_text
 from calbatch.cluster.exposure.outcome import MemoryPeak, Outcome, peak_memory
 from calbatch.cluster.exposure.terminal import print_text
-from calbatch.models.markup import make_bar, make_display
+from calbatch.models.markup import make_bar, make_display, make_link
 
 LIVE_EVERY = 0.1
 """Seconds between updates of a live bar."""
@@ -144,7 +145,13 @@ class ProgressDisplay:
     def show_dashboard(self, dashboard: str | None) -> None:
         """Show the address of the dashboard, if it is new."""
         if dashboard and dashboard != self._dashboard:
-            self.say(f"dashboard: {dashboard}")
+            text = f"dashboard: {dashboard}"
+            if self._console.is_jupyter:  # its text has no links
+                html = make_display("dashboard: ", make_link(dashboard))
+                shown = Snapshot(html=html, text=escape_text(text))
+                show_in_notebook(shown, f"calbatch-{uuid4().hex}", False)
+            else:
+                self.say(text)
         self._dashboard = dashboard or ""
 
     def say(self, text: str, style: str = "") -> None:

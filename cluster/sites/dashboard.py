@@ -18,6 +18,13 @@ from tornado.ioloop import IOLoop
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.sites.page.plugin import NAME
 
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
+"""Hosts whose pages may open a live connection to dask's pages, at any port.
+
+dask's configuration admits them at port 80 alone. A page of the dashboard itself has another port,
+which recent releases of tornado admit anyway, and JupyterLab's extension shows dask's plots there.
+"""
+
 
 class LateDashboard(web.Application):
     """Placeholder for a scheduler's dashboard until the first request that nothing else serves.
@@ -52,6 +59,10 @@ class LateDashboard(web.Application):
         server = self._scheduler
         dashboard.connect(server.http_application, server.http_server, server, prefix="/")
         server.http_application.applications.remove(self)
+        for application in server.http_application.applications:
+            origins = getattr(application, "websocket_origins", None)
+            if isinstance(origins, set):
+                origins.update(LOCAL_HOSTS)
         if NAME in server.plugins:
             server.plugins[NAME].add_link()
 

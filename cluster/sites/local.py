@@ -79,6 +79,9 @@ DASK_SETTINGS = {
     ],
 }
 
+DIRECT_LINK = "{scheme}://{host}:{port}/status"
+"""The value of ``distributed.dashboard.link`` that is dask's own."""
+
 INTERRUPTS = {signal.SIGINT, signal.SIGHUP}
 """Signals that a terminal sends to all of its processes."""
 
@@ -304,9 +307,25 @@ def hold_interrupts() -> Iterator[None]:
 
 
 def dashboard_link(client: Any) -> str | None:
-    """Return the dashboard's address; on a JupyterHub, through its proxy."""
+    """Return the dashboard's address; on a JupyterHub, through its proxy.
+
+    An address that dask's configuration states, and that of a scheduler on another host, which the
+    proxy does not reach, are returned as they are.
+    """
+    import dask
+
     link = client.dashboard_link
     prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
-    if link and prefix:
-        return f"{prefix.rstrip('/')}/proxy/{urlsplit(link).port}/status"
-    return str(link) if link else None
+    is_stated = dask.config.get("distributed.dashboard.link") != DIRECT_LINK
+    if not link or not prefix or is_stated or not _is_on_this_host(client, link):
+        return str(link) if link else None
+    # the hub's variables: https://hub.example/user/me/; https://hub.example, or "" if unknown
+    own = os.environ.get("JUPYTERHUB_PUBLIC_URL") or os.environ.get("JUPYTERHUB_HOST", "") + prefix
+    return f"{own.rstrip('/')}/proxy/{urlsplit(link).port}/status"
+
+
+def _is_on_this_host(client: Any, link: str) -> bool:
+    from distributed import Scheduler
+
+    is_in_process = isinstance(getattr(client.cluster, "scheduler", None), Scheduler)
+    return is_in_process or urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1")

@@ -30,6 +30,9 @@ from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, Ledger, Ledger
 from calbatch.cluster.sites.slurm.driver_job import own_job, requeue_job, stop_before_time_limit
 from calbatch.models.storage.location import location
 
+HEADINGS = ("batch", "state", "pipeline", "exposures")
+"""Headings of the list of batches whose cells are never broken; the last column is the output."""
+
 
 def submit(pipeline: str, inputs: Sequence[str], **options: Any) -> int:
     """Start a batch in the background, and print its name."""
@@ -171,45 +174,43 @@ def _state(folder: BatchFolder) -> tuple[str, BatchRow]:
 
 def show(*, as_json: bool = False) -> int:
     """List a user's batches."""
-    records = _describe_batches()
     if as_json:
-        print_json_lines(records)
+        print_json_lines(_describe_batches())
         return 0
+    records = list(_describe_batches())
     table = Table()
-    for heading in ("batch", "state", "pipeline", "exposures"):
-        table.add_column(heading, no_wrap=True, overflow="fold")
-    table.add_column("output", overflow="fold")
+    for heading in (*HEADINGS, "output"):
+        table.add_column(heading, no_wrap=heading in HEADINGS, overflow="fold")
     for each in records:
-        cells = ("?" if value is None else escape_text(str(value)) for value in each.values())
+        values = (each[heading] for heading in (*HEADINGS, "output"))
+        cells = ("?" if value is None else escape_text(str(value)) for value in values)
         table.add_row(*map(Text, cells))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for each in records:
+        if each["dashboard"]:  # below the table, whose narrow columns would break the address
+            print_text(console, escape_text(f"{each['batch']}: {each['dashboard']}"))
     return 0
 
 
 def _describe_batches() -> Iterator[dict[str, str | int | None]]:
     """Yield a user's batches; for those in a damaged ledger, only the names."""
     for folder in find_registered():
-        output = str(folder.output)
+        row = None
         try:
             state, row = _state(folder)
         except DamagedLedgerError:
-            yield {
-                "batch": folder.name,
-                "state": "damaged ledger",
-                "pipeline": None,
-                "exposures": None,
-                "output": output,
-            }
+            state = "damaged ledger"
         except LedgerError:
             continue
-        else:
-            yield {
-                "batch": folder.name,
-                "state": state,
-                "pipeline": row.pipeline,
-                "exposures": row.total,
-                "output": output,
-            }
+        yield {
+            "batch": folder.name,
+            "state": state,
+            "pipeline": row.pipeline if row else None,
+            "exposures": row.total if row else None,
+            "output": str(folder.output),
+            "dashboard": row.dashboard or None if row and state == "running" else None,
+        }
 
 
 def prune(batches: Sequence[str], *, older_than: float) -> int:

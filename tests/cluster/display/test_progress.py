@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.html_text import read_html
 from support.notebooks import open_notebook
 
 from calbatch.calibrate.references import ResolvedReferences
@@ -217,6 +218,16 @@ def test_a_notebook_shows_the_final_counts_in_one_place(monkeypatch):
     assert 'value="0" max="2"' in bars[0].html
     assert 'value="2" max="2"' in bars[-1].html
     assert "2/2 done" in bars[-1].html
+
+
+def test_a_notebook_shows_the_dashboard_as_a_link_once(monkeypatch):
+    shown = open_notebook(monkeypatch)
+    link = "http://127.0.0.1:1/calbatch#token"
+    with show_progress(2, Console(force_jupyter=True, width=120)) as watch:
+        watch.show_dashboard(link)
+        watch.show_dashboard(link)
+    pages = [read_html(each.html) for each in shown]
+    assert [page.attributes["href"] for page in pages if "a" in page.tags] == [link]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """dask's dashboard, which is imported at the first request and then answers as always."""
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -8,6 +10,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
 
 PROGRAM = """
 import json, sys, urllib.request
@@ -81,3 +85,28 @@ def test_the_first_requests_for_pages_open_the_dashboard(served):
     with pytest.raises(urllib.error.HTTPError) as refused:
         served.get("/proxy/8787/127.0.0.1/status")
     assert refused.value.code == 404
+
+
+def connect(base, origin):
+    """Return the status of a request for a live connection by a page of some origin."""
+    page = urllib.request.urlopen(f"{base}/individual-progress", timeout=120).read().decode()
+    token = re.search(r'"token":"([^"]+)"', page)[1]
+    request = HTTPRequest(
+        f"{base.replace('http', 'ws', 1)}/individual-progress/ws", headers={"Origin": origin}
+    )
+
+    async def open_socket():
+        try:
+            (await websocket_connect(request, subprotocols=["bokeh", token])).close()
+        except HTTPClientError as error:
+            return error.code
+        return 101
+
+    return asyncio.run(open_socket())
+
+
+def test_pages_of_this_host_alone_have_live_connections(served):
+    own = connect(served.base, served.base)
+    notebook = connect(served.base, "http://localhost:8888")
+    elsewhere = connect(served.base, "http://127.0.0.1.example:80")
+    assert (own, notebook, elsewhere) == (101, 101, 403)

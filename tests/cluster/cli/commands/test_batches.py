@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.batches import calbatch
-from support.recorded import record_batch
+from support.recorded import change_batch, record_batch
 from support.waiting import now
 
 from calbatch.cluster.batch import launching, python_api, registering, session
@@ -242,10 +242,23 @@ def test_batches_are_listed_for_programs(tmp_path):
     found = [json.loads(line) for line in calbatch("list", "--json").out.splitlines()]
     assert found == [
         {"batch": first.name, "state": "failed", "pipeline": "jump", "exposures": 2,
-         "output": str(tmp_path / "a\x1b")},
+         "output": str(tmp_path / "a\x1b"), "dashboard": None},
         {"batch": damaged.name, "state": "damaged ledger", "pipeline": None, "exposures": None,
-         "output": str(tmp_path / "b")},
+         "output": str(tmp_path / "b"), "dashboard": None},
     ]  # fmt: skip
+
+
+def test_batches_that_run_are_listed_with_their_dashboards(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    link = "http://127.0.0.1:40213/calbatch#kq3vJ2mB0cX5WbT9sHn1Zg"
+    running_one, ended = running(tmp_path / "a"), record_batch(tmp_path / "b", [{}])
+    for folder in (running_one, ended):
+        change_batch(folder, lambda ledger, number: ledger.set_dashboard(number, link))
+    out = calbatch("list").out
+    assert out.splitlines()[-1] == f"{running_one.name}: {link}"
+    assert out.count(link) == 1
+    found = [json.loads(line)["dashboard"] for line in calbatch("list", "--json").out.splitlines()]
+    assert sorted(found, key=str) == [None, link]
 
 
 def age(folder, days):
