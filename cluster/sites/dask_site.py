@@ -133,9 +133,10 @@ class DaskSite:
         self._require_scheduler()
         if self.grain == "tile":
             return self._submit_tiles(job)
-        # All keys form one group: dask queues them, and shows one bar for the batch.
+        # All keys form one group: dask queues them, and shows one bar for the batch, to which the
+        # page adds the exposures that are not in flight. The number is that of `calbatch logs`.
         self._serial += 1
-        self._unsent[f"{job.step.name}-{job.batch}", self._serial] = job
+        self._unsent[f"{job.step.name}-{job.batch}", job.number, self._serial] = job
         return None
 
     def _submit_tiles(self, job: Job) -> Outcome | None:

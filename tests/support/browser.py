@@ -94,15 +94,28 @@ class Page:
             )
         )
 
-    def click(self, element: str) -> None:
-        """Click at the middle of an element, given by an expression of JavaScript."""
-        x, y = self.evaluate(
+    def click(self, element: str, offset: tuple[float, float] | None = None) -> None:
+        """Click at an element.
+
+        Parameters
+        ----------
+        element : str
+            An expression of JavaScript.
+        offset : (float, float), optional
+            Distance from its left and upper edges in pixels; the middle by default.
+        """
+        left, top, width, height = self.evaluate(
             f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}}); "
-            "const b = e.getBoundingClientRect(); "
-            "return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+            "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
         )
+        right, down = offset or (width / 2, height / 2)
+        x, y = left + right, top + down
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def text_of(self, name: str) -> str:
+        """Return the text of the element with an id."""
+        return str(self.evaluate(f"document.getElementById({json.dumps(name)}).textContent"))
 
     def type(self, text: str) -> None:
         """Type a text into the element that has been clicked."""

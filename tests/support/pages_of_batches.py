@@ -31,6 +31,15 @@ def read_batch(link, name):
     return next((b for b in read_data(base, token)["batches"] if b["batch"] == name), None)
 
 
+def read_progress(scheduler):
+    """Return the numbers at the bars of dask's page Progress, such as ``1 / 4``."""
+    from distributed.dashboard.components.scheduler import TaskProgress  # slow to import
+
+    page = TaskProgress(scheduler)
+    page.update()
+    return list(page.source.data["done"])
+
+
 def hostile_monitor(total=3):
     """Return the monitor of a batch whose first exposure has failed, with markup in all texts."""
     monitor = BatchMonitor(

@@ -12,11 +12,14 @@ import json
 import re
 import sys
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from dask.utils import key_split
 from distributed import SchedulerPlugin
+from distributed.scheduler import TaskPrefix
 from tornado import web
 
 NAME = "calbatch-page"
@@ -58,6 +61,61 @@ class _Details(NamedTuple):
     received: float
 
 
+class _ProgressBar:
+    """The exposures of a batch on dask's own page Progress, beyond those that are tasks.
+
+    dask counts the tasks that it knows. A driver submits few exposures at a time, however, and
+    releases each when it has ended. The others are added to the numbers that dask shows for tasks
+    of this name, which decide nothing.
+
+    Parameters
+    ----------
+    scheduler : distributed.Scheduler
+        The scheduler.
+    group : str
+        Name of the group of tasks that are exposures of the batch.
+    """
+
+    def __init__(self, scheduler: Any, group: str) -> None:
+        self._scheduler, self._group = scheduler, group
+        self._added: Counter[str] = Counter()
+        name, prefixes = key_split((group,)), scheduler.task_prefixes
+        if name not in prefixes:  # no exposure is a task
+            prefixes[name] = TaskPrefix(name)
+        self._prefix = prefixes[name]
+
+    def show(self, counts: Mapping[str, int]) -> None:
+        """Replace the added numbers, so that all states together have those of a report."""
+        self.clear()
+        group = self._scheduler.task_groups.get(self._group)
+        states = {} if group is None else group.states
+        tasks = sum(count for state, count in states.items() if state != "forgotten")
+        succeeded = counts.get("done", 0) + counts.get("kept", 0)
+        failed = counts.get("failed", 0) + counts.get("quarantined", 0)
+        remaining = sum(counts.values()) - succeeded - failed
+        running = max(0, counts.get("running", 0) - tasks)  # of exposures whose tasks are tiles
+        self._add("released", succeeded)
+        self._add("erred", failed)
+        self._add("processing", running)
+        self._add("waiting", max(0, remaining - running - tasks))
+
+    def follow(self, start: str, finish: str) -> None:
+        """Keep the sum when a task comes or goes between two reports."""
+        if (start, finish) == ("memory", "forgotten"):
+            self._add("released", 1)
+        elif (start, finish) == ("released", "waiting") and self._added["waiting"]:
+            self._add("waiting", -1)
+
+    def clear(self) -> None:
+        """Subtract everything that was added."""
+        for state in list(self._added):
+            self._add(state, -self._added[state])
+
+    def _add(self, state: str, count: int) -> None:
+        self._prefix.states[state] += count
+        self._added[state] += count
+
+
 class CalbatchPage(SchedulerPlugin):
     """Serves a page about batches at ``/calbatch``, and its data at ``/calbatch.json``.
 
@@ -81,6 +139,7 @@ class CalbatchPage(SchedulerPlugin):
         self._reports: OrderedDict[str, _Report] = OrderedDict()
         self._wanted: list[tuple[str, int]] = []
         self._details: OrderedDict[tuple[str, int], _Details] = OrderedDict()
+        self._bars: dict[str, _ProgressBar] = {}
 
     async def start(self, scheduler: Any) -> None:
         """Add the page to the web server of a scheduler, and accept reports."""
@@ -124,7 +183,33 @@ class CalbatchPage(SchedulerPlugin):
         self._reports.move_to_end(batch)
         while len(self._reports) > MOST_BATCHES:
             self._reports.popitem(last=False)
+        with suppress(Exception):  # another release of dask may count in another way
+            self._show_progress(f"{public['pipeline']}-{batch}", public)
         return [number for name, number in self._wanted if name == batch]
+
+    def _show_progress(self, group: str, public: Mapping[str, Any]) -> None:
+        """Show a batch on dask's page Progress until it ends, as all tasks that have ended."""
+        if public["state"] == "running":
+            bar = self._bars.get(group) or _ProgressBar(self.scheduler, group)
+            self._bars[group] = bar
+            bar.show(public["counts"])
+        elif group in self._bars:
+            self._bars.pop(group).clear()
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **how: Any) -> None:
+        """Follow a task of a batch that is on dask's page Progress."""
+        bar = self._bars.get(key[0]) if isinstance(key, tuple) else None
+        if bar is not None:
+            bar.follow(start, finish)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Remove all batches from dask's page Progress; drivers that live report them again."""
+        while self._bars:
+            self._bars.popitem()[1].clear()
+
+    def restart(self, scheduler: Any) -> None:
+        """Forget the batches on dask's page Progress, whose numbers the scheduler has forgotten."""
+        self._bars.clear()
 
     def receive_details(self, batch: str, number: int, details: Mapping[str, Any]) -> None:
         """Keep the details of an exposure until they are taken."""

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 from distributed import LocalCluster
 from support.batches import DATE, products_in, quiet_console
+from support.browser import open_browser
 from support.chaos import driver_of, kill, with_children
-from support.gated import GATE, SLOW
+from support.gated import BRIEF, GATE, SLOW
 from support.ownscheduler import Running
-from support.pages_of_batches import read_batch, read_data
+from support.pages_of_batches import read_batch, read_data, read_progress
 from support.placed import make_importable
 from support.waiting import eventually
 
@@ -22,6 +23,7 @@ from calbatch.cluster.batch.page_reports import show_on_page
 from calbatch.cluster.cli.commands.status import read_status
 from calbatch.cluster.ledger import View
 
+SIDE = 16  # pixels of a cell in the grid of a small batch
 HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 
 
@@ -101,9 +103,9 @@ def start(simulated, tmp_path, monkeypatch, forked_drivers):
     make_importable(monkeypatch)
     started = []
 
-    def start_batch(address):
+    def start_batch(address, exposures=simulated.exposures[:2], pipeline=SLOW):
         how = {"scheduler": address, "date": DATE, "fsync": False}
-        started.append(Batch(SLOW, simulated.exposures[:2], tmp_path / "out", **how).start())
+        started.append(Batch(pipeline, exposures, tmp_path / "out", **how).start())
         return started[-1]
 
     yield start_batch
@@ -134,6 +136,52 @@ def test_a_killed_drivers_token_is_replaced_by_its_successors(start, tmp_path, c
     assert batch.wait(timeout=120).state == "done"
     ended = read_batch(second, batch.name)
     assert (ended["state"], ended["counts"]) == ("ended", {"done": 2})
+
+
+def test_dasks_progress_counts_the_whole_batch_while_it_runs(start, simulated, tmp_path, cluster):
+    bad = tmp_path / "bad_uncal.fits"
+    bad.write_bytes(b"SIMPLE")
+    batch = start(cluster.scheduler_address, [bad, *simulated.exposures])
+    eventually(lambda: read_progress(cluster.scheduler) == ["1 / 4"])  # two of them are tasks
+    (tmp_path / "gate").touch()
+    assert batch.wait(timeout=120).counts == {"done": 3, "failed": 1}
+    eventually(lambda: read_progress(cluster.scheduler) == [])
+
+
+def test_dasks_progress_forgets_the_batch_of_a_killed_driver(start, simulated, cluster):
+    batch = start(cluster.scheduler_address, simulated.exposures)
+    eventually(lambda: read_progress(cluster.scheduler) == ["0 / 3"])
+    kill(driver_of(batch.folder))
+    eventually(lambda: read_progress(cluster.scheduler) == [])
+
+
+@pytest.mark.ci
+@pytest.mark.services
+def test_a_browser_shows_a_running_batch_and_its_exposures(
+    start, simulated, tmp_path, cluster, hold
+):
+    bad = tmp_path / "bad_uncal.fits"
+    bad.write_bytes(b"SIMPLE")
+    hold.write_text(simulated.exposures[1].name)
+    batch = start(cluster.scheduler_address, [bad, *simulated.exposures], BRIEF)
+    with open_browser(tmp_path / "profile") as page:
+        page.open(find_link(batch))
+        eventually(lambda: page.text_of("numbers").startswith("running2done1failed1"))
+        assert "4 exposures, running" in page.text_of("state")
+        assert str(bad) in page.text_of("failures")
+        page.click("document.getElementById('grid')", (1.5 * SIDE, 0.5 * SIDE))
+        image = "document.querySelector('#images img')"
+        eventually(lambda: page.evaluate(f"{image} !== null && {image}.naturalWidth > 0"))
+        about = page.text_of("about")
+        assert about.startswith(f"{simulated.exposures[0]}: done")
+        (product,) = products_in(tmp_path / "out")
+        assert f"products: {product}" in about
+        assert page.text_of("tries").startswith("tryresultworkertimememory1done")
+        page.click("document.querySelector('#failures button')")
+        eventually(lambda: page.text_of("about").startswith(f"{bad}: failed: "))
+        hold.unlink()
+        eventually(lambda: "4 exposures, ended" in page.text_of("state"))
+    assert batch.wait(timeout=120).counts == {"done": 3, "failed": 1}
 
 
 def is_listening(port):

@@ -42,13 +42,9 @@ def numbers(page):
     return [int(text) for text in page.evaluate(f"[...{cells}].map(c => c.textContent)")]
 
 
-def text_of(page, element):
-    return page.evaluate(f"document.getElementById('{element}').textContent")
-
-
 def test_the_table_begins_with_the_first_exposures(page):
     assert numbers(page) == list(range(50))
-    assert text_of(page, "shown") == f"1 to 50 of {COUNT}"
+    assert page.text_of("shown") == f"1 to 50 of {COUNT}"
 
 
 def test_a_click_at_a_heading_sorts_by_that_column(page):
@@ -87,11 +83,11 @@ def test_a_click_selects_exposures_that_stand_out(page):
 
 
 def test_the_outlier_is_named_in_words_and_opens_by_a_click(page):
-    assert "e50_uncal.fits: noise 0.9 is far above the 0.2" in text_of(page, "outliers")
+    assert "e50_uncal.fits: noise 0.9 is far above the 0.2" in page.text_of("outliers")
     page.click("document.querySelector('#outliers button')")
-    assert text_of(page, "exposure") == "e50_uncal.fits (50)"
-    assert "far above" in text_of(page, "reasons")
-    assert "JUMP_DET" in text_of(page, "products")
+    assert page.text_of("exposure") == "e50_uncal.fits (50)"
+    assert "far above" in page.text_of("reasons")
+    assert "JUMP_DET" in page.text_of("products")
     image = "document.querySelector('#products img')"
     assert page.evaluate(f"{image}.naturalWidth") == 96
 
@@ -101,10 +97,10 @@ def test_trends_have_a_row_for_each_detector(page):
     labels = page.evaluate(f"[...{lines}].map(e => e.textContent)")
     assert labels == ["NRCA1, 79 exposures", "NRCB5, 40 exposures"]
     page.click("document.querySelectorAll('#trends canvas')[1]")
-    assert "NRCB5" in text_of(page, "about")
+    assert "NRCB5" in page.text_of("about")
 
 
 def test_hostile_texts_are_text(page):
-    assert SCRIPT in text_of(page, "failures")
+    assert SCRIPT in page.text_of("failures")
     assert page.evaluate("document.querySelectorAll('script').length") == 3
     assert not page.evaluate("globalThis.alerted === true")

@@ -75,8 +75,8 @@ def test_exposures_are_sent_together_oldest_first(site, client, three):
     assert sorted(client.futures) == [1, 2]
     assert client.priorities == {1: -1, 2: -1}
     keys = [future.key for future in client.futures.values()]
-    assert {name for name, _ in keys} == {f"{three[0].step.name}-b"}
-    assert len({serial for _, serial in keys}) == 2
+    assert [key[:2] for key in keys] == [(f"{three[0].step.name}-b", n) for n in (1, 2)]
+    assert len(set(keys)) == 2
 
 
 def test_outcomes_arrive_as_workers_return_them(site, client, three):

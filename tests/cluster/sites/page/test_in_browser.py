@@ -40,7 +40,9 @@ def describe(number):
     """Return the details of an exposure with a quick-look."""
     look = QuickLook.from_means(np.arange(96.0 * 96).reshape(96, 96))
     images = [{"name": f"{SCRIPT}.fits", "png": draw_png(look, FORMATS[0])}]
-    return {"number": number, "path": SCRIPT, "state": "failed", "images": images, "tries": []}
+    each = {"number": 1, "result": "failed", "worker": SCRIPT, "seconds": 2.0, "memory": 10**9}
+    tries = [{**each, "log": f"Traceback\n  {SCRIPT}"}]
+    return {"number": number, "path": SCRIPT, "state": "failed", "images": images, "tries": tries}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_without_the_token_the_page_says_where_paths_are(base, tmp_path):
     assert "/data/" not in shown
 
 
-def test_a_click_at_an_exposure_shows_its_quick_looks(base, tmp_path):
+def test_a_click_at_an_exposure_shows_its_quick_looks_tries_and_logs(base, tmp_path):
     with open_browser(tmp_path / "profile") as page:
         page.open(f"{base}/calbatch#token")
         eventually(lambda: page.evaluate("document.querySelector('#failures button') !== null"))
@@ -89,3 +91,8 @@ def test_a_click_at_an_exposure_shows_its_quick_looks(base, tmp_path):
         assert page.evaluate(f"{image}.naturalWidth") == 96
         caption = page.evaluate("document.querySelector('#images figcaption').textContent")
         assert caption == f"{SCRIPT}.fits: sampled rows"
+        assert page.text_of("tries").endswith(f"1failed{SCRIPT}2.0 s1000 MB")
+        page.click("document.querySelector('#logs summary')")
+        log = page.evaluate("document.querySelector('#logs pre').innerText")
+        assert log == f"Traceback\n  {SCRIPT}"
+        assert page.evaluate("document.title").startswith("0/")

@@ -5,6 +5,7 @@ import logging
 import pickle
 import re
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from distributed import Client, LocalCluster, versions
 from support.onehost import free_ports
-from support.pages_of_batches import SCRIPT, hostile_monitor, read_data
+from support.pages_of_batches import SCRIPT, hostile_monitor, read_data, read_progress
 from support.services import end_process, start_process
 from support.waiting import eventually
 
+from calbatch.cluster.display.monitor import BatchMonitor
 from calbatch.cluster.sites.page import reporter
 from calbatch.cluster.sites.page.plugin import CalbatchPage
 from calbatch.cluster.sites.page.reporter import load_page, page_link, report_batch
@@ -136,6 +138,56 @@ def test_the_token_is_not_logged(client, caplog):
     with caplog.at_level(logging.DEBUG), report(client, hostile_monitor(), []):
         assert read_data(base_of(client), TOKEN)["batches"][0]["private"]
     assert TOKEN not in caplog.text
+
+
+GATE = threading.Event()
+
+
+def wait_for_gate(number):
+    GATE.wait()
+
+
+def submit_gated(client, *numbers):
+    """Submit exposures that wait for the gate; return them."""
+    keys = [("p-b", number, number) for number in numbers]
+    return client.map(wait_for_gate, numbers, key=keys, pure=False)
+
+
+def test_dasks_progress_counts_the_whole_batch_between_reports(client, monkeypatch):
+    monkeypatch.setattr(reporter, "EVERY", 1000.0)
+    monitor = BatchMonitor(
+        batch="b", pipeline="p", output="/out", states=["kept", *["waiting"] * 5], left=5
+    )
+    for number in (1, 2):
+        monitor.set_state(number, "running")
+    scheduler = client.cluster.scheduler
+    tasks = submit_gated(client, 1, 2)
+    with report(client, monitor, []):
+        assert read_progress(scheduler) == ["1 / 6"]
+        GATE.set()
+        client.gather(tasks)
+        assert read_progress(scheduler) == ["3 / 6"]
+        del tasks
+        eventually(lambda: not scheduler.task_groups)
+        assert read_progress(scheduler) == ["3 / 6"]
+        GATE.clear()
+        tasks = submit_gated(client, 3)
+        eventually(lambda: scheduler.task_groups)
+        assert read_progress(scheduler) == ["3 / 6"]
+        GATE.set()
+        client.gather(tasks)
+        assert read_progress(scheduler) == ["4 / 6"]
+    del tasks
+    eventually(lambda: read_progress(scheduler) == [])
+
+
+def test_dasks_progress_counts_exposures_whose_tasks_are_tiles(client):
+    monitor = BatchMonitor(
+        batch="b", pipeline="p", output="/out", states=["done", "running", "waiting"], left=2
+    )
+    with report(client, monitor, []):
+        page = read_progress(client.cluster.scheduler)
+    assert page == ["1 / 3"]
 
 
 def test_dasks_own_pages_link_to_the_page(client):
