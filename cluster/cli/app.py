@@ -53,9 +53,15 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
 @cli.command(cls=BatchCommand, epilog=PARAMETERS_HELP)
 @add_input_arguments
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Calibrate an exposure of each kind first, into a temporary folder, to measure the time.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
-    """Show what `run` would do: exposures, references, tiles and memory."""
+    """Show what `run` would do: exposures, references, tiles, time, memory and disk space."""
     from calbatch.cluster.cli.commands import plan as command
 
     ctx.exit(command.main(parameters=ctx.obj, **options))
@@ -102,9 +108,8 @@ def status(
     "--number", type=click.IntRange(0), metavar="N", help="The exposure's number, from 0."
 )
 @click.option("-f", "--follow", is_flag=True, help="Show new lines until the batch has ended.")
-def logs(
-    ctx: click.Context, batch: str | None, exposure: str | None, number: int | None, follow: bool
-) -> None:
+@json_lines_option
+def logs(ctx: click.Context, batch: str | None, exposure: str | None, **options: Any) -> None:
     """Show the events of a batch, or of one exposure.
 
     EXPOSURE is the name of its file, or a part of the name that no other exposure has. Without
@@ -112,7 +117,7 @@ def logs(
     """
     from calbatch.cluster.cli.commands import logs as command
 
-    ctx.exit(command.logs(batch, exposure, number=number, follow=follow))
+    ctx.exit(command.logs(batch, exposure, **options))
 
 
 @batch_command

@@ -23,6 +23,15 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
+def describe_about(seconds: float) -> str:
+    """Return a duration that is not known exactly in words, such as ``about 12 minutes``."""
+    for unit, name, most in ((1.0, "second", 90), (60.0, "minute", 90), (3600.0, "hour", 48)):
+        count = max(1, round(seconds / unit))
+        if count < most:
+            return f"about {count} {name}{'s' if count > 1 else ''}"
+    return f"about {round(seconds / DAY)} days"
+
+
 def describe_left(seconds: float) -> str:
     """Return a time left in words: a duration up to two days, else days, of at most 100."""
     if seconds < 2 * DAY:

@@ -82,6 +82,30 @@ class HistoryQueries:
         )
         return {row["identity"]: row["deaths"] for row in self._rows(query, *identities)}
 
+    def find_measured(
+        self, pipeline: str, count: int
+    ) -> Iterator[tuple[dict[str, Any], float, float, int | None]]:
+        """Yield header, seconds, CPU seconds and peak memory of exposures that are done.
+
+        Parameters
+        ----------
+        pipeline : str
+            Name of the pipeline that has calibrated them.
+        count : int
+            Maximum number: the latest, the last one first.
+        """
+        query = (
+            "SELECT exposures.seconds, exposures.cpu, exposures.peak, inputs.header FROM exposures "
+            "JOIN batches ON exposures.batch = batches.id JOIN inputs ON inputs.path = "
+            "exposures.path WHERE batches.pipeline = ? AND exposures.state = 'done' AND "
+            "exposures.seconds IS NOT NULL ORDER BY exposures.id DESC LIMIT ?"
+        )
+        for row in self._rows(query, pipeline, count):
+            with suppress(ValueError, TypeError, RecursionError, zlib.error):  # damaged
+                header, peak = _unpack_header(row["header"]), row["peak"]
+                seconds = float(row["seconds"]), float(row["cpu"] or 0.0)
+                yield header, *seconds, None if peak is None else int(peak)
+
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""
         query = (

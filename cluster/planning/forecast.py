@@ -53,12 +53,15 @@ class ExposureGroup:
         Memory for a tile.
     output_bytes : int
         Size of one exposure's products in bytes, without headers.
+    example : Path or Url, optional
+        One of the exposures; None if it has members.
     """
 
     title: str
     members: int
     budget: TileBudget
     output_bytes: int
+    example: Location | None = None
 
 
 @dataclass
@@ -88,6 +91,11 @@ class Forecast:
     unknown: int = 0
     errors: dict[Location, str] = field(default_factory=dict)
     changed: dict[Location, str] = field(default_factory=dict)
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of all products in bytes, without headers."""
+        return sum(group.output_bytes * group.members for group in self.groups)
 
 
 def forecast(exposures: Iterable[PlannedExposure]) -> Forecast:
@@ -170,18 +178,22 @@ def _add(result: Forecast, members: list[PlannedExposure]) -> None:
         return
     frames = {model.frame for model in models if model.shape is not None}
     rows = max((frame[0] for frame in frames), default=0)
-    kind = ExposureGroup(_title(first), len(members), budget, budget.row.outputs * rows)
-    result.groups.append(kind)
+    result.groups.append(
+        ExposureGroup(
+            title=describe_kind(first.header),
+            members=len(members),
+            budget=budget,
+            output_bytes=budget.row.outputs * rows,
+            example=None if first.inputs else first.path,
+        )
+    )
 
 
-def _title(exposure: PlannedExposure) -> str:
+def describe_kind(header: Mapping[str, Any]) -> str:
     """Return the description of a group, such as NRCA1 FULL BRIGHT2, 1 x 10 x 2048 x 2048."""
-
-    def fact(name: str) -> str:
-        return str(exposure.header.get(f"meta.{name}", "?"))
-
     names = ("instrument.detector", "subarray.name", "exposure.readpatt")
-    return f"{' '.join(map(fact, names))}, {_size(exposure.header)}"
+    facts = (str(header.get(f"meta.{name}", "?")) for name in names)
+    return f"{' '.join(facts)}, {_size(header)}"
 
 
 def _size(header: Mapping[str, Any]) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.text import Text
 
 from calbatch.cluster.batch import liveness
 from calbatch.cluster.batch.watching.batch_status import EVERY, read_status
+from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.display.quantities import format_time
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console
 from calbatch.cluster.folder import BatchFolder, find_batch, find_registered
 from calbatch.cluster.ledger import BatchRow, DamagedLedgerError, ExposureRow, LedgerError, View
+from calbatch.cluster.ledger.records import AttemptRow, EventRow
 from calbatch.models.errors import format_count
 
 SHOWN = 10
@@ -24,7 +27,12 @@ SHOWN = 10
 
 
 def logs(
-    batch: str | None, exposure: str | None, *, number: int | None = None, follow: bool = False
+    batch: str | None,
+    exposure: str | None,
+    *,
+    number: int | None = None,
+    follow: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Print the events of a batch, or of one of its exposures.
 
@@ -39,7 +47,11 @@ def logs(
         The exposure's number, instead of its name.
     follow : bool
         Continue with new events until the batch has ended.
+    as_json : bool
+        Print a JSON object for each event or attempt instead.
     """
+    if as_json and follow:
+        raise RequestError("--follow, --json: give one of them")
     if exposure is not None and number is not None:
         raise RequestError(f"{exposure}, --number {number}: give one of them")
     if exposure is not None and not exposure:  # a part of all names
@@ -49,11 +61,12 @@ def logs(
         folder, exposure = _find_batch_or_exposure(batch)
     else:
         folder = find_batch(batch)
-    read_news = (
-        _of_batch(folder)
-        if exposure is None and number is None
-        else _of_exposure(folder, _find_exposure(folder, exposure, number))
-    )
+    is_whole = exposure is None and number is None
+    found = None if is_whole else _find_exposure(folder, exposure, number)
+    if as_json:
+        _print_records(folder, found)
+        return 0
+    read_news = _of_batch(folder) if found is None else _of_exposure(folder, found)
 
     def say(lines: Iterator[str]) -> None:
         for line in lines:
@@ -69,6 +82,16 @@ def logs(
         say(read_news())
     say(read_news())
     return 0
+
+
+def _print_records(folder: BatchFolder, number: int | None) -> None:
+    """Print the events of a batch, or the attempts at one of its exposures, as JSON."""
+    with View(folder.state) as view:
+        batch = view.batch(folder.name).id
+        rows: Sequence[EventRow | AttemptRow] = (
+            view.events(batch) if number is None else view.attempts(view.exposure(batch, number).id)
+        )
+    print_json_lines(map(asdict, rows))
 
 
 def _find_batch_or_exposure(name: str | None) -> tuple[BatchFolder, str | None]:

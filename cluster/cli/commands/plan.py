@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -12,14 +15,24 @@ import dask
 from rich.table import Table
 
 from calbatch.cluster.batch.arguments import BatchArguments
-from calbatch.cluster.batch.python_api import build_order
+from calbatch.cluster.batch.python_api import build_order, register
 from calbatch.cluster.batch.registering import find_inputs, select_failed
+from calbatch.cluster.batch.session import drive
+from calbatch.cluster.cli.commands._plan_records import describe_estimate, describe_needs
 from calbatch.cluster.display.fetch_progress import defer_fetching
-from calbatch.cluster.display.quantities import megabytes
+from calbatch.cluster.display.plain_lines import print_json_lines
+from calbatch.cluster.display.quantities import describe_about, megabytes
 from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.folder import state_of
+from calbatch.cluster.folder import find_registered, forget_batch, state_of
 from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.planning.dependencies import Dependencies
+from calbatch.cluster.planning.experience import (
+    Estimate,
+    MeasuredExposure,
+    estimate,
+    find_experience,
+    read_experience,
+)
 from calbatch.cluster.planning.forecast import ExposureGroup, Forecast, forecast
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.inputs import parse_place, total_bytes
@@ -29,7 +42,7 @@ from calbatch.cluster.planning.unit_collection import collect_units
 from calbatch.cluster.planning.unit_graph import UnitGraph
 from calbatch.cluster.sites import placement
 from calbatch.models.errors import format_count
-from calbatch.models.storage.location import Location
+from calbatch.models.storage.location import Location, Url
 
 
 def main(
@@ -37,10 +50,13 @@ def main(
     inputs: Sequence[str],
     *,
     output_dir: str | None,
+    measure: bool = False,
+    as_json: bool = False,
     **options: Any,
 ) -> int:
     """Print the plan of a batch; return 1 if some exposures would fail."""
-    step, order = build_order(BatchArguments(pipeline, inputs, output_dir, **options))
+    arguments = BatchArguments(pipeline, inputs, output_dir, **options)
+    step, order = build_order(arguments)
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     graph = collect_units(step, find_inputs(step, order), output)
@@ -67,11 +83,58 @@ def main(
             needs = forecast(chain.from_iterable(planner.plan_blocks(free)))
         if sums:
             sums.close()
+        others = (folder.state for folder in reversed(list(find_registered())))
+        experience = [] if measure else find_experience(ledger, others, step.name)
     paths = [path for _, path in free]
     place = placement.choose_place(order.site, len(paths), total_bytes(paths))
-    _print(console, step.name, paths, rules=planner.resolution, needs=needs, place=place)
-    _print_graph(console, graph, len(free))
+    if measure:
+        experience = _measure(arguments, needs)
+    expected = estimate(needs.groups, experience)
+    workers, rules = _count_workers(place, needs), planner.resolution
+    if as_json:
+        summary = {
+            "pipeline": step.name,
+            "exposures": len(paths),
+            "bytes": total_bytes(paths),
+            "context": rules.context,
+            "waiting": len(graph.paths) - len(free),
+        }
+        numbers = describe_estimate(expected, workers)
+        record = {**summary, **describe_needs(needs), **numbers, "free": _find_free(output)}
+        print_json_lines([record])
+    else:
+        _print(console, step.name, paths, rules=rules, needs=needs)
+        if needs.groups:
+            _print_needs(console, needs, expected, place, _find_free(output))
+        for reason in needs.errors.values():
+            console.print(f"would fail: {reason}", style="red")
+        _print_graph(console, graph, len(free))
     return 1 if needs.errors else 0
+
+
+def _measure(arguments: BatchArguments, needs: Forecast) -> list[MeasuredExposure]:
+    """Calibrate an exposure of each kind into a temporary folder; return their measurements."""
+    examples = [str(group.example) for group in needs.groups if group.example is not None]
+    if not examples:
+        return []
+    with tempfile.TemporaryDirectory(prefix="calbatch-") as folder:
+        values = {name: value for name, value in arguments.parameters.items() if name != "site"}
+        alone = replace(
+            arguments,
+            inputs=examples,
+            output_dir=folder,
+            parameters=values,
+            scheduler="sync",
+            site=None,
+            grain="auto",
+            only_failed=False,
+        )
+        result = drive(register(alone), Console(stderr=True))
+        try:
+            with View(result.folder.state) as view:
+                return read_experience(view, view.batch(result.name).pipeline)
+        finally:
+            forget_batch(result.folder)
 
 
 def _open_ledger(stack: ExitStack, output: Location) -> View | None:
@@ -97,7 +160,6 @@ def _print(
     *,
     rules: Resolution,
     needs: Forecast,
-    place: placement.Place,
 ) -> None:
     count = format_count(len(paths), "exposure")
     size = megabytes(total_bytes(paths))
@@ -116,9 +178,66 @@ def _print(
         console.print(_references(needs))
     if needs.groups:
         console.print(_kinds(needs))
-        _print_memory(needs, place, console)
-    for reason in needs.errors.values():
-        console.print(f"would fail: {reason}", style="red")
+
+
+def _print_needs(
+    console: Console,
+    needs: Forecast,
+    expected: Estimate | None,
+    place: placement.Place,
+    free: int | None,
+) -> None:
+    """Print time, memory and disk space in words, then the memory by its parts."""
+    workers = _count_workers(place, needs)
+    console.print(_describe_time(expected, workers))
+    if expected is not None and expected.peak:
+        processes = workers if place.scheduler == "local" else min(workers, 1)
+        console.print(_describe_memory(expected.peak, processes))
+    console.print(_describe_disk(needs, free))
+    _print_memory(needs, place, console)
+
+
+def _count_workers(place: placement.Place, needs: Forecast) -> int:
+    """Return the number of workers that exposures keep busy; 0 if the site decides."""
+    count = sum(group.members for group in needs.groups)
+    return min(place.workers, count) if place.grain == "exposure" else place.workers
+
+
+def _describe_time(expected: Estimate | None, workers: int) -> str:
+    """Return the time that exposures took before, and thus these will take, in words."""
+    if expected is None:
+        return (
+            "time: unknown until an exposure of this pipeline has been calibrated; --measure "
+            "calibrates one of each kind now"
+        )
+    how = f"with {format_count(workers, 'worker')}" if workers else "divided by the workers' number"
+    before = format_count(expected.measured, "exposure")
+    scaled = ", in proportion to their sizes" if expected.is_scaled else ""
+    time = describe_about(expected.work / max(workers, 1))
+    return f"time: {time} {how}, as it took for {before} before{scaled}"
+
+
+def _describe_memory(peak: int, processes: int) -> str:
+    """Return the memory that processes needed before, in words."""
+    each = "" if processes else " for each worker"
+    return f"memory: about {megabytes(peak * max(processes, 1))}{each}, as before"
+
+
+def _find_free(output: Location) -> int | None:
+    """Return the bytes that are free on the disk of the output folder; None for a URL."""
+    if isinstance(output, Url):
+        return None
+    existing = next(each for each in (output, *output.parents) if each.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _describe_disk(needs: Forecast, free: int | None) -> str:
+    """Return the size of all products, and the space that there is, in words."""
+    size = needs.output_bytes
+    text = f"disk: about {megabytes(size)} of products"
+    if free is None:
+        return text
+    return f"{text}; {megabytes(free)} are free{'' if size < free else ', which is NOT enough'}"
 
 
 def _print_graph(console: Console, graph: UnitGraph, free: int) -> None:

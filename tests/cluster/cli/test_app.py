@@ -270,6 +270,18 @@ def test_the_page_tells_of_every_command_and_option(name):
                 assert f"`{option}" in text, f"{name} {option}"
 
 
+ACTING = {
+    "run", "submit", "cancel", "resume", "recalibrate", "watch", "prune", "rebuild", "simulate",
+    "demo", "completion", "refs sync", "refs verify",
+}  # fmt: skip
+"""Commands that do something, and print what they have done."""
+
+
+@pytest.mark.parametrize("name", sorted(EVERY.keys() - ACTING - {"inspect"}))
+def test_every_command_that_lists_something_prints_json(name):
+    assert any("--json" in parameter.opts for parameter in EVERY[name].params)
+
+
 def test_the_page_tells_of_no_option_that_there_is_not():
     there = {o for c in EVERY.values() for p in c.params for o in (*p.opts, *p.secondary_opts)}
     there |= {"--help", "--version", "--STEP.PARAMETER", "--PARAMETER"}

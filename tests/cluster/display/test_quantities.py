@@ -4,7 +4,13 @@ from datetime import datetime
 
 import pytest
 
-from calbatch.cluster.display.quantities import describe_left, duration, format_time, megabytes
+from calbatch.cluster.display.quantities import (
+    describe_about,
+    describe_left,
+    duration,
+    format_time,
+    megabytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,21 @@ def test_amounts(count, text):
 )
 def test_no_time_left_is_absurd(seconds, text):
     assert describe_left(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.01, "about 1 second"),
+        (89.4, "about 89 seconds"),
+        (89.6, "about 1 minute"),
+        (720, "about 12 minutes"),
+        (7300, "about 2 hours"),
+        (3e5, "about 3 days"),
+    ],
+)
+def test_durations_that_are_not_known_exactly_are_in_words(seconds, text):
+    assert describe_about(seconds) == text
 
 
 def test_times_are_local():

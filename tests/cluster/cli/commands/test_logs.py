@@ -1,5 +1,7 @@
 """`calbatch logs`."""
 
+import json
+
 import pytest
 from support.batches import calbatch
 from support.recorded import change_batch, record_batch, record_running
@@ -49,6 +51,26 @@ def failed(tmp_path):
         [{"state": "done"}, {"state": "failed", "reason": "is empty", "log": "Traceback\n  it"}],
         "failed",
     )
+
+
+def read_records(*arguments):
+    """Return the records that the command prints as JSON."""
+    said = calbatch("logs", *arguments, "--json")
+    assert said.status == 0, said.err
+    return [json.loads(line) for line in said.out.splitlines()]
+
+
+def test_events_and_attempts_are_printed_for_programs(failed):
+    change_batch(
+        failed, lambda ledger, number: ledger.add_event(number, "retry", "e1: is\x07 busy", 1)
+    )
+    *_, event = read_records(failed.name)
+    assert (event["kind"], event["number"], event["text"]) == ("retry", 1, "e1: is\x07 busy")
+    [attempt] = read_records(failed.name, "e1_")
+    assert (attempt["number"], attempt["result"], attempt["worker"]) == (1, "failed", "host:7")
+    assert attempt["log"] == "Traceback\n  it"
+    said = calbatch("logs", failed.name, "--json", "--follow")
+    assert (said.status, said.out) == (2, "")
 
 
 @pytest.mark.parametrize("wanted", ["1", "e1_", "e1_uncal.fits", "/in/e1_uncal.fits"])

@@ -1,15 +1,17 @@
 """`calbatch plan`: the work, time and space that a batch would take."""
 
+import json
 import re
 
 import pytest
-from support.batches import DATE, quiet_console
+from support.batches import DATE, calbatch, quiet_console
 
 from calbatch import cluster
 from calbatch.cluster.cli.commands import plan
+from calbatch.cluster.display.quantities import describe_about, megabytes
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import STATE
-from calbatch.cluster.ledger import LedgerError
+from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.ledger.store import NAME
 
 
@@ -97,6 +99,72 @@ def test_a_damaged_ledger_is_not_taken_for_a_missing_one(forecast, tmp_path):
     (tmp_path / "out" / STATE / NAME).write_bytes(b"noise" * 1000)
     with pytest.raises(LedgerError, match=f"calbatch rebuild {tmp_path}/out"):
         forecast()
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """Return a user's registry without batches."""
+    monkeypatch.setenv("CALBATCH_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def find_line(lines, subject):
+    """Return the line about a subject, such as the time."""
+    [line] = [line for line in lines if line.startswith(f"{subject}: ")]
+    return line
+
+
+def test_time_memory_and_disk_are_told_from_exposures_calibrated_before(
+    forecast, simulated, tmp_path, registry
+):
+    result = cluster.run(
+        "superbias", simulated.exposures[:2], tmp_path / "out", scheduler="sync", date=DATE,
+        fsync=False, console=quiet_console(),
+    )  # fmt: skip
+    with View(result.folder.state) as view:
+        rows = list(view.exposures(result.batch.id))
+    work, peak = sum(max(row.seconds, row.cpu) for row in rows), max(row.peak for row in rows)
+    for output in ("out", "another"):  # which has no ledger
+        _, lines = forecast(date=DATE, force=True, output_dir=str(tmp_path / output))
+        expected = describe_about(3 * work / 2)
+        said = f"time: {expected} with 1 worker, as it took for 2 exposures before"
+        assert find_line(lines, "time") == said
+        assert find_line(lines, "memory") == f"memory: about {megabytes(peak)}, as before"
+        size = table(lines, "kind")[0][-1]
+        disk = rf"disk: about {re.escape(size)} of products; [\d.]+ [GM]B are free"
+        assert re.fullmatch(disk, find_line(lines, "disk"))
+
+
+def test_a_plan_is_printed_for_programs(simulated, tmp_path, registry):
+    broken = tmp_path / "broken\x1b_uncal.fits"
+    broken.write_bytes(b"SIMPLE")
+    inputs = [*simulated.exposures, broken]
+    said = calbatch("plan", "superbias", *inputs, "-o", tmp_path / "out", "--json")
+    found = json.loads(said.out)
+    assert said.status == 1
+    assert (found["pipeline"], found["exposures"], found["seconds"]) == ("superbias", 4, None)
+    [kind] = found["kinds"]
+    assert (kind["exposures"], kind["products"]) == (3, found["products"])
+    assert 0 < found["products"] < found["free"]
+    [reference] = found["references"]
+    assert (reference["type"], reference["exposures"]) == ("superbias", 3)
+    [failure] = found["failures"]
+    assert failure["exposure"] == str(broken)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_experience_the_time_is_measured_on_request(forecast, tmp_path, registry):
+    _, lines = forecast()
+    assert "unknown until an exposure of this pipeline has been calibrated" in find_line(
+        lines, "time"
+    )
+    _, lines = forecast(measure=True)
+    assert re.fullmatch(
+        r"time: about \d+ \w+ with 1 worker, as it took for 1 exposure before",
+        find_line(lines, "time"),
+    )
+    assert list(registry.glob("*.json")) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_tiles_are_as_high_as_requested(forecast):
