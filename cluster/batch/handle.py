@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -83,6 +83,8 @@ class Batch:
     >>> batch = calbatch.Batch("detector1", "exposures/", "calibrated/").start()
     >>> batch.wait().products
     """
+
+    _most_looks = 0  # that its display shows
 
     @accept_in_constructor(BatchArguments)
     def __init__(self, arguments: BatchArguments) -> None:
@@ -207,11 +209,17 @@ class Batch:
         """Return the counts of exposures by state, the rate, the time left and the failures."""
         return read_status(self.folder)
 
-    def progress(self) -> None:
+    def progress(self, *, quick_looks: int = 0) -> None:
         """Show the progress until the batch has ended.
 
         A notebook shows it in place, and goes on; elsewhere, the call returns at the end.
+
+        Parameters
+        ----------
+        quick_looks : int
+            Maximum number of quick-looks of the latest products that a notebook shows below it.
         """
+        self._most_looks = quick_looks
         if is_notebook():
             self._display.show()
         else:
@@ -283,7 +291,8 @@ class Batch:
             text = f"<Batch of {self._pipeline}: not started>"
         else:
             try:
-                return _as_snapshot(self.status())
+                looks = self.quick_looks(self._most_looks).images if self._most_looks else ()
+                return _as_snapshot(self.status(), looks)
             except (LedgerError, OSError):  # pruned, or damaged
                 place = f"in {self.output_dir}"
                 text = f"<Batch {self.name}: its ledger cannot be read, {place}>"
@@ -299,10 +308,10 @@ class Batch:
         self._display.show(follow=is_notebook())
 
 
-def _as_snapshot(status: Status) -> Snapshot:
+def _as_snapshot(status: Status, images: Sequence[tuple[str, str]]) -> Snapshot:
     text = escape_text(f"<Batch {status.line()}, in {status.output}>")
     is_final = status.state not in ACTIVE
-    return Snapshot(html=status_as_html(status), text=text, is_final=is_final)
+    return Snapshot(html=status_as_html(status, images), text=text, is_final=is_final)
 
 
 Batch.__doc__ = insert_fields(Batch.__doc__, BatchArguments)

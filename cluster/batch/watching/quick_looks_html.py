@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from calbatch.models.errors import format_count
@@ -30,7 +30,18 @@ class QuickLooks:
     def _repr_html_(self) -> str:
         if not self.images:
             return make_display(f"{self.batch}: no product has a quick-look yet")
-        return make_display(join(_make_figure(name, png) for name, png in self.images))
+        return make_display(make_figures(self.images))
+
+
+def make_figures(images: Iterable[tuple[str, str]]) -> Markup:
+    """Return images with their names below them.
+
+    Parameters
+    ----------
+    images : iterable of (str, str)
+        As in `QuickLooks`.
+    """
+    return join(_make_figure(name, png) for name, png in images)
 
 
 def _make_figure(name: str, png: str) -> Markup:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from calbatch.cluster.batch.watching.batch_status import Status
+from calbatch.cluster.batch.watching.quick_looks_html import make_figures
 from calbatch.models.errors import format_count
 from calbatch.models.markup import (
     Markup,
@@ -18,12 +19,19 @@ from calbatch.models.markup import (
 )
 
 
-def status_as_html(status: Status) -> str:
+def status_as_html(status: Status, images: Sequence[tuple[str, str]] = ()) -> str:
     """Return the progress of a batch with its states, failures, workers and dashboard.
 
     It needs neither scripts nor style sheets, and follows the colours of the page.
+
+    Parameters
+    ----------
+    status : Status
+        The progress.
+    images : sequence of (str, str)
+        Quick-looks to be shown below; see `make_figures`.
     """
-    return make_display(*_sections(status))
+    return make_display(*_sections(status), make_figures(images))
 
 
 def _sections(status: Status) -> Iterator[Markup]:

@@ -12,6 +12,7 @@ from support.batches import DATE, checksums, products_in, small_set, unfinished_
 from support.gated import GATE, SLOW
 from support.html_text import read_html
 from support.measured_batches import record_measured, statistics_of
+from support.notebooks import open_notebook
 from support.placed import make_importable
 from support.recorded import product, record_batch
 from support.waiting import eventually
@@ -209,6 +210,18 @@ def test_progress_is_printed_outside_notebooks(recorded, capsys):
 def test_an_unknown_batch_is_refused():
     with pytest.raises(RequestError, match="neither one of your batches"):
         calbatch.attach("20000101-000000-none")
+
+
+def test_the_display_of_a_batch_has_quick_looks_on_request(tmp_path, monkeypatch):
+    folder = record_measured(tmp_path, {n: [statistics_of(n)] for n in range(3)})
+    batch, shown = calbatch.attach(str(folder.output)), open_notebook(monkeypatch)
+    batch.progress()
+    batch.progress(quick_looks=2)
+    without, last = (each.html for each in shown)
+    assert "img" not in read_html(without).tags
+    assert read_html(last).tags.count("img") == 2
+    assert all(f"e{n}_rate.fits" in read_html(last).text for n in (1, 2))
+    assert "3/3 done" in read_html(last).text
 
 
 def test_quick_looks_of_products_are_images_in_a_notebook(tmp_path):
