@@ -69,6 +69,10 @@ def test_messages_with_hostile_names_are_escaped(hostile, tmp_path):
         *(calbatch(*asked, "out") for asked in (["status"], ["logs"], ["report"])),
         *(calbatch("logs", "out", "--number", number) for number in range(len(STEMS))),
         calbatch("list"),
+        calbatch("status", "out", "--exposures"),
+        *(calbatch("report", "out", form) for form in ("--csv", "--json")),
+        *(calbatch(name, "out", "--json") for name in ("status", "logs")),
+        calbatch("plan", *how, "--json"),
     ]
     assert [s.status for s in completed][:5] == [1, 1, 1, 0, 1]
     for one in completed:

@@ -10,6 +10,7 @@ from support.batches import DATE, checksums, copy_changed, products_in, quiet_co
 
 from calbatch import cluster
 from calbatch.calibrate.pipelines.simple import SimplePipeline
+from calbatch.calibrate.registry import find
 from calbatch.calibrate.step import Step
 from calbatch.cluster import RequestError, Result
 from calbatch.models.datamodels import RampModel
@@ -198,6 +199,8 @@ def test_warnings_are_kept_with_their_exposure(simulated, tmp_path):
 def test_stages_and_memory_are_told(simulated, tmp_path):
     outcome = run("detector1", simulated.exposures[0], tmp_path).outcomes[0]
     assert {"jump", "ramp_fit", "write"} <= set(outcome.stages)
+    others = {"detector1", "read", "assign", "statistics", "write"}  # no kernel's name
+    assert set(outcome.stages) <= others | find("detector1")().steps().keys()
     assert all(seconds >= 0 for seconds in outcome.stages.values())
     assert 30e6 < outcome.peaks[0].bytes < 10e9
 
