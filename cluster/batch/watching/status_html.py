@@ -62,4 +62,5 @@ def _failures(status: Status) -> Markup:
     more = count - len(rows)
     parts = [make_table(rows, ("exposure", "reason"))]
     parts += [wrap("div", f"and {more} more")] if more > 0 else []
-    return make_details(f"{format_count(count, 'exposure')} failed", join(parts))
+    summary = f"{format_count(count, 'exposure')} failed"
+    return make_details(summary, join(parts), is_open=True)  # each update would fold it again

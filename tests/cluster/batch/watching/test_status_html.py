@@ -38,6 +38,7 @@ def test_failures_are_listed_with_their_reasons():
     assert "5 exposures failed" in found.text
     assert "\ne0_uncal.fits\nno\n" in found.text
     assert "and 3 more" in found.text
+    assert html.count("<details open>") == html.count("<details") == 2
 
 
 def test_hostile_texts_stay_text():

@@ -96,3 +96,17 @@ def test_a_click_at_an_exposure_shows_its_quick_looks_tries_and_logs(base, tmp_p
         log = page.evaluate("document.querySelector('#logs pre').innerText")
         assert log == f"Traceback\n  {SCRIPT}"
         assert page.evaluate("document.title").startswith("0/")
+
+
+def test_the_page_has_the_style_of_the_system(base, tmp_path):
+    shades = {}
+    with open_browser(tmp_path / "profile") as page:
+        page.open(f"{base}/calbatch#token")
+        for scheme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            page.call("Emulation.setEmulatedMedia", features=features)
+            for kind in ("backgroundColor", "color"):
+                colour = page.evaluate(f"getComputedStyle(document.body).{kind}")
+                shades[scheme, kind] = sum(map(int, re.findall(r"\d+", colour)))
+    assert shades["light", "backgroundColor"] > 3 * 200 > 3 * 100 > shades["light", "color"]
+    assert shades["dark", "backgroundColor"] < 3 * 100 < 3 * 200 < shades["dark", "color"]
