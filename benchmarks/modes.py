@@ -124,6 +124,8 @@ def measure(setting: Setting) -> list[Table]:
             _measure_case(setting, case, costs, ratios)
         except SystemExit as failure:
             costs.notes.append(f"{case.name}: not measured: {failure}")
+        for name in ("products", _folder_name(setting, case)):  # memory is too small for all cases
+            shutil.rmtree(setting.cache / name, ignore_errors=True)
     costs.notes += [
         "Slopes between short and long batches from exec to exit, after an unmeasured run of each",
         "program: two processes of jwst, two workers of calbatch. Inputs and products are in",
@@ -158,13 +160,15 @@ def _measure_case(setting: Setting, case: Case, costs: Table, ratios: Table) -> 
             theirs / ours for ours, theirs in zip(*(r[2:] for r in rows), strict=True)
         )
         ratios.rows.append([case.name, wall, cpu, case.minimum, case.goal, 1 / memory])
-    shutil.rmtree(setting.cache / "products", ignore_errors=True)
 
 
 def _load_case(setting: Setting, case: Case, count: int) -> Inputs:
     spec = replace(case.spec, **case.tiny) if setting.quick else case.spec
-    name = re.sub(r"\W+", "-", case.name) + ("-tiny" if setting.quick else "")
-    return load_or_simulate(setting.cache, name, spec, count)
+    return load_or_simulate(setting.cache, _folder_name(setting, case), spec, count)
+
+
+def _folder_name(setting: Setting, case: Case) -> str:
+    return re.sub(r"\W+", "-", case.name) + ("-tiny" if setting.quick else "")
 
 
 def _ours(setting: Setting, case: Case, inputs: Inputs, counts: tuple[int, int]) -> Series:

@@ -13,7 +13,7 @@ from calbatch.calibrate.steps.jump.ellipses import find_ellipses
 from calbatch.calibrate.steps.jump.emission import EmissionBits
 from calbatch.calibrate.steps.jump.marks import Events, Mark, mark_extents, mark_flags
 from calbatch.models import dq
-from calbatch.models.jit import for_kernel, kernel
+from calbatch.models.jit import for_kernel, inner_kernel, kernel
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
@@ -119,34 +119,51 @@ def mark_showers(
     return flags, counts
 
 
-@kernel
-def _mean_difference(data: Array, flags: Array, gain: float) -> np.float32:
-    """Return the mean difference of successive samples without flags, in electrons."""
-    total, count = np.float32(0), 0
-    for g in range(1, data.size):
-        if (flags[g] | flags[g - 1]) & UNUSABLE == 0:
-            diff = data[g] * gain - data[g - 1] * gain
-            if diff == diff:
-                total += diff
-                count += 1
-    return np.float32(np.float64(total) / count) if count > 0 else np.float32(np.nan)
+@inner_kernel
+def _compute_means(
+    data: Array, flags: Array, gain: Array, total: Array, count: Array, mean: Array
+) -> None:
+    """Compute the mean difference of successive samples without flags, in electrons, of a row.
+
+    ``data`` and ``flags`` are (groups, columns); ``total`` and ``count`` are scratch. Without
+    such samples the mean is NaN.
+    """
+    total[:] = np.float32(0)
+    count[:] = np.float32(0)
+    for g in range(data.shape[0] - 1):
+        _add_differences(data[g], data[g + 1], flags[g], flags[g + 1], gain, total, count)
+    for x in range(mean.size):
+        mean[x] = np.float64(total[x]) / count[x]
+
+
+@inner_kernel
+def _add_differences(
+    first: Array, second: Array, one: Array, other: Array, gain: Array, total: Array, count: Array
+) -> None:
+    for x in range(total.size):
+        diff = second[x] * gain[x] - first[x] * gain[x]
+        good = ((one[x] | other[x]) & UNUSABLE) == 0 and diff == diff
+        total[x] += diff if good else np.float32(0)
+        count[x] += np.float32(1) if good else np.float32(0)
 
 
 @kernel
 def _restore_flags(data: Array, old: Array, gain: Array, max_change: float, flags: Array) -> None:
     """Take back new flags where they change a pixel's mean difference by more than a limit."""
-    ints, _, rows, cols = flags.shape
+    ints, groups, rows, cols = flags.shape
+    total, count = np.empty(cols, np.float32), np.empty(cols, np.float32)
+    one, other = np.empty(cols, np.float32), np.empty(cols, np.float32)
+    restored = np.empty(cols, np.bool_)
     for i in range(ints):
         for y in range(rows):
+            _compute_means(data[i, :, y], old[i, :, y], gain[y], total, count, one)
+            _compute_means(data[i, :, y], flags[i, :, y], gain[y], total, count, other)
             for x in range(cols):
-                before, after = old[i, :, y, x], flags[i, :, y, x]
-                if np.all(before == after):
-                    continue
-                ramp = data[i, :, y, x]
-                one = _mean_difference(ramp, before, gain[y, x])
-                other = _mean_difference(ramp, after, gain[y, x])
-                if not abs(one - other) <= max_change:
-                    flags[i, :, y, x] = before
+                restored[x] = not abs(one[x] - other[x]) <= max_change
+            for g in range(groups):
+                before, after = old[i, g, y], flags[i, g, y]
+                for x in range(cols):
+                    after[x] = before[x] if restored[x] else after[x]
 
 
 def warm_kernels() -> None:
