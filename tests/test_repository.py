@@ -290,7 +290,7 @@ def test_each_step_has_a_test(name):
 
 @pytest.mark.parametrize("name", {**STEPS, **PIPELINES})
 def test_a_page_describes_every_parameter(name):
-    page = ROOT / "docs" / "steps" / f"{name if name in STEPS else 'index'}.md"
+    page = ROOT / "docs" / ("steps" if name in STEPS else "pipelines") / f"{name}.md"
     own = {
         parameter
         for parameter, declared in find(name).parameters().items()
