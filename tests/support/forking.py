@@ -90,22 +90,41 @@ def main(exposure, output):
 
 
 def become_driver(arguments, log, environment, folder):
-    """Make this process like one that has just been started."""
+    """Make this process like one that has just been started in the background."""
     os.setsid()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    opened = [os.open(os.devnull, os.O_RDONLY), os.open(log, flags, 0o600)]
+    streams = [opened[0], opened[1], opened[1]]
+    become_process(["calbatch", *arguments], streams, environment, folder)
+
+
+def become_process(command, streams, environment, folder):
+    """Make this process like one that has just been started.
+
+    Parameters
+    ----------
+    command : list of str
+        Its name and arguments.
+    streams : list of int
+        Descriptors of its standard streams, which are closed.
+    environment : dict of str
+        All of its variables.
+    folder : str
+        Its working folder.
+    """
     os.chdir(folder)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    opened = [os.open(os.devnull, os.O_RDONLY), os.open(log, flags, 0o600)]
-    for descriptor, source in ((0, opened[0]), (1, opened[1]), (2, opened[1])):
+    for descriptor, source in enumerate(streams):
         os.dup2(source, descriptor)
-    for each in opened:
+    for each in set(streams):
         os.close(each)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    sys.argv[:] = ["calbatch", *arguments]
+    sys.argv[:] = command
     tempfile.tempdir = None  # from TMPDIR
-    dask.config.refresh()  # from DASK_…
+    chosen = environment.get("DASK_CONFIG")
+    dask.config.refresh(paths=[chosen] if chosen else dask.config.paths)  # and from DASK_…
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ FIRST = (
     "cluster/sites/slurm/test_driver_job.py",
     "cluster/test_slurm_directives.py",
     "test_services.py",
+    "test_documentation.py",
     "cluster/test_remote_batch.py",
     "cluster/test_twohosts.py",
     "cluster/test_watch.py",
