@@ -30,15 +30,18 @@ napoleon_use_rtype = False
 default_role = "py:obj"
 
 
-def help_texts(command: click.Command = cli, name: str = "calbatch") -> Iterator[tuple[str, str]]:
+def help_texts(
+    command: click.Command = cli, word: str = "calbatch", parent: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
     """Yield the name and the help of each command, as ``--help`` prints it."""
-    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
-    yield name, command.get_help(context)
+    settings = {**command.context_settings, "terminal_width": 84}
+    context = click.Context(command, info_name=word, parent=parent, **settings)
+    yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
-        for word in command.list_commands(context):
-            inner = command.get_command(context, word)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
             if inner is not None:
-                yield from help_texts(inner, f"{name} {word}")
+                yield from help_texts(inner, name, context)
 
 
 class CommandHelp(Directive):

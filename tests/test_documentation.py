@@ -71,7 +71,8 @@ def test_the_help_of_every_command_is_on_a_page():
     conf = runpy.run_path(str(ROOT / "docs" / "conf.py"))
     texts = dict(conf["help_texts"]())
     assert {"calbatch", "calbatch run", "calbatch refs sync"} < set(texts)
-    assert "--repair" in texts["calbatch refs verify"]
+    assert "Usage: calbatch refs verify [OPTIONS] [NAME]..." in texts["calbatch refs verify"]
+    assert "-h, --help" in texts["calbatch refs verify"]
 
 
 # -- steps and pipelines -----------------------------------------------------------------------
