@@ -2,6 +2,9 @@
 
 import re
 import runpy
+import shlex
+import subprocess
+import sys
 
 import pytest
 from support import pipeline_pages
@@ -36,6 +39,29 @@ def test_blocks_that_do_not_run_have_a_known_reason():
     assert {place: why for place, why in reasons.items() if not set(why) <= set(REASONS)} == {}
     assert set(REASONS) == {reason for why in reasons.values() for reason in why}
     assert len(reasons) < sum(block.is_executed for found in blocks.values() for block in found) / 4
+
+
+def benchmarks():
+    """Yield the words of each command of a page that measures something."""
+    for page in PAGES:
+        for block in read_blocks(page.read_text()):
+            if block.language == "sh":
+                found = re.findall(r"python (benchmarks/.*)", block.text)
+                yield from (shlex.split(line, comments=True) for line in found)
+
+
+OPTIONS = sorted(
+    {(words[0], word) for words in benchmarks() for word in words[1:] if word.startswith("--")}
+)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("script", sorted({script for script, _ in OPTIONS}))
+def test_benchmarks_have_the_options_that_pages_name(script):
+    command = [sys.executable, ROOT / script, "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"--[a-z-]+", shown))
+    assert [option for name, option in OPTIONS if name == script and option not in known] == []
 
 
 PAGE = """

@@ -88,6 +88,14 @@ def test_examples_use_existing_commands(page):
     assert [words for words in lines if unknown_words(words)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_commands_in_the_text_exist(page):
+    """A word in capitals, such as COMMAND, stands for any command."""
+    found = re.findall(r"`calbatch ((?!COMMAND)[^`|]+)`", page.read_text())
+    lines = [shlex.split(words.rstrip("\\ ")) for words in found]
+    assert [words for words in lines if unknown_words(words)] == []
+
+
 @pytest.mark.parametrize(
     ("line", "unknown"),
     [
