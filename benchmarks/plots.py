@@ -100,7 +100,7 @@ def plot_modes(results: Results) -> Figure:
         axes.vlines(values, low, high, colors="black", linestyles=style, label=name)
     axes.set(yticks=list(places), yticklabels=cases, xlabel="jwst over calbatch", xlim=(0, None))
     axes.invert_yaxis()
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=4)
     return figure
 
 
