@@ -25,7 +25,7 @@ EXECUTED = [p for p in PAGES if any(b.is_executed for b in read_blocks(p.read_te
 @pytest.mark.parametrize("page", EXECUTED, ids=relative)
 def test_blocks_of_pages_run(page, tmp_path):
     output = doc_server().run_page(page, tmp_path / "work")
-    assert output.splitlines()[-1] == DONE, output
+    assert output.rstrip().endswith(DONE), output
 
 
 def test_blocks_that_do_not_run_have_a_known_reason():
@@ -62,6 +62,17 @@ def test_benchmarks_have_the_options_that_pages_name(script):
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"--[a-z-]+", shown))
     assert [option for name, option in OPTIONS if name == script and option not in known] == []
+
+
+def test_commands_are_in_blocks_that_are_executed():
+    others = [
+        f"{relative(page)}:{block.line}"
+        for page in PAGES
+        for block in read_blocks(page.read_text())
+        if block.language not in RUN
+        and re.search(r"^[$ ]*calbatch [a-z]", block.text, re.MULTILINE)
+    ]
+    assert others == []
 
 
 PAGE = """

@@ -18,7 +18,6 @@ REASONS = (
     ".ci/run runs it",
     "takes minutes or hours",
     "works in a checkout",
-    "needs a running batch",
     "installs packages",
     "needs another host",
 )

@@ -69,7 +69,7 @@ class DocServer:
         log = folder.parent / "output.txt"
         with ExitStack() as stack, log.open("wb") as output:
             for service in SERVICES.get(relative(page), ()):
-                settings, addresses = stack.enter_context(service(folder))
+                settings, addresses = stack.enter_context(service(folder, variables))
                 variables, replaced = variables | settings, replaced | addresses
             variables["REPLACED"] = json.dumps(replaced)
             subprocess.run(

@@ -1,28 +1,33 @@
-"""The services that commands of pages need: a bucket, a Slurm, and a scheduler of one's own.
+"""The services that commands of pages need: a bucket, a Slurm, a scheduler, a running batch.
 
-Each is a context manager. It gets the folder of the page, and yields the variables with which
-commands find the service, and the addresses that take the place of those in the page.
+Each is a context manager. It gets the folder of the page and the variables of its commands, and
+yields further variables, and the addresses that take the place of those in the page.
 """
 
+import json
 import os
 import shutil
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
 import yaml
 
+from support.gated import GATE, SLOW
 from support.onehost import one_host
 from support.ownscheduler import Running
+from support.placed import TESTS
 from support.s3 import SECRET, moto_server, plain_s3
 from support.tls import certificate
+from support.waiting import eventually
 
 BUCKETS = {"bucket": "raw", "raw": "night1", "calibrated": ""}
 """The folder with exposures of each bucket."""
 
 
 @contextmanager
-def serve_buckets(folder: Path):
+def serve_buckets(folder: Path, _: dict[str, str]):
     """Serve S3 on loopback, with exposures."""
     with moto_server() as endpoint:
         store = plain_s3(endpoint)
@@ -42,7 +47,7 @@ def serve_buckets(folder: Path):
 
 
 @contextmanager
-def run_slurm(folder: Path):
+def run_slurm(folder: Path, _: dict[str, str]):
     """Run a Slurm of one node, with the sites that pages name."""
     with one_host():
         site = {"kind": "slurm", "memory": "1GiB", "interface": "lo", "patience": 120.0}
@@ -64,7 +69,7 @@ class EncryptedScheduler(Running):
 
 
 @contextmanager
-def run_scheduler(folder: Path):
+def run_scheduler(folder: Path, _: dict[str, str]):
     """Run an encrypted scheduler with workers; the page's folder has the certificates."""
     authority, chain = certificate(folder.parent)
     settings = {"DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls"}
@@ -82,10 +87,37 @@ def run_scheduler(folder: Path):
         running.kill()
 
 
+@contextmanager
+def run_batch(folder: Path, variables: dict[str, str]):
+    """Run a batch that lasts until the page has run."""
+    gate = folder.parent / "gate"
+    path = os.pathsep.join([TESTS, variables["PYTHONPATH"]])
+    settings = {**variables, GATE: str(gate), "PYTHONPATH": path}
+    program = shutil.which("calbatch", path=variables["PATH"])
+
+    def calbatch(*words: str) -> str:
+        how = {"cwd": folder, "env": settings, "check": True, "stdout": subprocess.PIPE}
+        return subprocess.run([program, *words], text=True, **how).stdout
+
+    def read_status() -> dict:
+        return json.loads(calbatch("status", "held/", "--json"))
+
+    where = ("-o", "held/", "--scheduler", "local", "--workers", "1")
+    calbatch("submit", SLOW, "exposures/", *where)
+    try:
+        eventually(lambda: read_status()["dashboard"], 120, every=0.2)
+        base, _, token = read_status()["dashboard"].partition("/calbatch#")
+        yield {}, {"http://127.0.0.1:40213": base, "kq3vJ2mB0cX5WbT9sHn1Zg": token}
+    finally:
+        gate.touch()
+        eventually(lambda: read_status()["state"] not in ("planned", "running"), 120, every=0.2)
+
+
 SERVICES = {
     "README.md": (serve_buckets, run_slurm),
     "docs/how-to/existing-scheduler.md": (run_scheduler,),
     "docs/how-to/remote-data.md": (serve_buckets,),
     "docs/how-to/sites.md": (run_slurm,),
+    "docs/how-to/watching.md": (run_batch,),
 }
 """The services that pages need."""
