@@ -63,6 +63,8 @@ BLOCK = 65536
 """Differences per kernel call, which fit into the processor's own caches."""
 MIN_COLUMNS = 64
 """Minimum number of columns per kernel call."""
+MIN_CLIPPED_COLUMNS = 512
+"""The same for sigma clipping, which sorts few pixels: long rows of memory are read faster."""
 
 FIRST_ROWS, BAND_ROWS = 4, 256
 """Rows of the first region, and of the others, that decisions for the whole frame examine."""
@@ -81,7 +83,8 @@ def _search(ramps: Ramps, search: Search, flags: Array) -> Array:
     counts = np.zeros(flags.shape[2], np.int64)
     populations = int(search.population.max(initial=0)) + 1
     blocks = -(-flags.shape[3] * max(1, search.population.size) // BLOCK)
-    width = max(MIN_COLUMNS, -(-flags.shape[3] // blocks))
+    least = MIN_CLIPPED_COLUMNS if search.clipping else MIN_COLUMNS
+    width = max(least, -(-flags.shape[3] // blocks))
     low, high = np.empty((2, populations, width))
     flag_jumps(ramps, search, low, high, flags, counts)
     return counts

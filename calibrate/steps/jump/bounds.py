@@ -4,10 +4,10 @@ A difference d_k of successive groups, in electrons, is a jump if ``|d_k - m| / 
 (J2) with ``m = median(d)`` and ``sigma = sqrt(|m| + R**2 / nframes)`` (J1), where R is the noise of
 the difference of two frames in electrons. The numbers are those of docs/steps/jump.md.
 
-Source: stcal 1.20 ``twopoint_difference`` (``look_for_more_than_one_jump``, ``iterative_jump``,
-``det_jump_sigma_clipping``) and astropy's ``sigma_clip``. Once the differences are sorted, the
-largest deviation is at one of the ends, so that each jump of the iteration is one step from an end
-instead of a median of all differences.
+Source: stcal 1.20 ``twopoint_difference`` (``look_for_more_than_one_jump``, ``iterative_jump``).
+Once the differences are sorted, the largest deviation is at one of the ends, so that each jump of
+the iteration is one step from an end instead of a median of all differences. Bounds by sigma
+clipping are found in `sigma_clipping`.
 
 Arrays are (differences, pixels) and (pixels,) for some columns of a detector row.
 """
@@ -22,7 +22,6 @@ from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 
-MAX_CLIPS = 5  # the default of astropy's sigma_clip
 _SLACK = np.float32(0.999)  # single precision errs far less; double precision decides
 
 
@@ -151,67 +150,3 @@ def set_bounds(
             margin = thresholds[4] * deviation(median, variance[x])
             low[x], high[x] = median - margin, median + margin
         suspect[x] = np.int32(order[0, x] < low[x] or order[usable[x] - 1, x] > high[x])
-
-
-# -- sigma clipping ----------------------------------------------------------------------------
-
-
-@kernel
-def _clipping_bounds(order: Array, x: int, usable: int, threshold: float) -> tuple[float, float]:
-    """Return the final bounds of clipping around the median; NaN without values.
-
-    ``sigma = sqrt(mean((d - mean(d))**2))`` of the remaining differences d (J3).
-    """
-    first, last = 0, usable
-    low, high = np.nan, np.nan
-    for _ in range(MAX_CLIPS):
-        count = last - first
-        if count == 0:
-            break
-        median = median_of_sorted(order, x, first, last)
-        total = 0.0
-        for k in range(first, last):
-            total += order[k, x]
-        mean, total = total / count, 0.0
-        for k in range(first, last):
-            total += (order[k, x] - mean) ** 2
-        margin = threshold * np.sqrt(total / count)
-        low, high = median - margin, median + margin
-        while first < last and order[first, x] < low:
-            first += 1
-        while first < last and order[last - 1, x] > high:
-            last -= 1
-        if last - first == count:
-            break
-    return low, high
-
-
-@kernel
-def set_clipped_bounds(
-    diffs: Array, population: Array, threshold: float, suspect: Array, low: Array, high: Array
-) -> None:
-    """Set the bounds of all pixels for each population, and mark pixels outside any of them.
-
-    ``population`` holds, for each difference, its row in ``low`` and ``high``.
-    """
-    order = np.empty_like(diffs)
-    usable = np.empty(diffs.shape[1], np.int32)
-    for p in range(low.shape[0]):
-        count = 0
-        usable[:] = 0
-        for k in range(diffs.shape[0]):
-            if population[k] == p:
-                for x in range(usable.size):
-                    good = abs(diffs[k, x]) < INFINITE
-                    order[count, x] = diffs[k, x] if good else INFINITE
-                    usable[x] += np.int32(good)
-                count += 1
-        sort_columns(order, count)
-        for x in range(usable.size):
-            low[p, x], high[p, x] = _clipping_bounds(order, x, usable[x], threshold)
-    for x in range(usable.size):
-        suspect[x] = 0
-    for k in range(diffs.shape[0]):
-        lows, highs = low[population[k]], high[population[k]]
-        for x in range(usable.size):
-            suspect[x] |= np.int32((diffs[k, x] < lows[x]) | (diffs[k, x] > highs[x]))

@@ -11,33 +11,36 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps.jump._electrons import (
+    EXCLUDED,
+    NONE,
+    Ramps,
+    read_variance,
+    subtract_before,
+)
 from calbatch.calibrate.steps.jump.bounds import (
     deviation,
     find_suspects,
     set_bounds,
-    set_clipped_bounds,
     sort_differences,
 )
+from calbatch.calibrate.steps.jump.sigma_clipping import (
+    Populations,
+    group_differences,
+    set_clipped_bounds,
+)
 from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
+from calbatch.calibrate.steps.ramp_fit.block import median_of
 from calbatch.models import dq
 from calbatch.models.jit import kernel
 
+__all__ = ["EXCLUDED", "JUMP", "Ramps", "Search", "flag_after", "flag_jumps"]
+
 Array = npt.NDArray[Any]
 
-INVALID = np.float32(np.nan)
-NONE = np.uint8(0)
 JUMP = np.uint8(dq.JUMP_DET)
 NO_JUMP = np.uint8(255 - dq.JUMP_DET)
-EXCLUDED = np.uint8(dq.SATURATED | dq.DO_NOT_USE)
-
-
-class Ramps(NamedTuple):
-    """Inputs of the kernels: (integrations, groups, rows, columns) and (rows, columns)."""
-
-    data: Array
-    groupdq: Array
-    gain: Array
-    readnoise: Array
+_BELOW, _ABOVE = 1 - 1e-9, 1 + 1e-9  # double precision errs far less
 
 
 class Search(NamedTuple):
@@ -73,60 +76,6 @@ class Search(NamedTuple):
     max_neighbours: float
 
 
-# -- differences -------------------------------------------------------------------------------
-
-
-@kernel
-def _convert_to_electrons(
-    data: Array, groupdq: Array, gain: Array, seen: Array, now: Array
-) -> None:
-    """Convert a group's samples to electrons, unusable ones to NaN; ``seen`` collects all flags."""
-    for x in range(now.size):
-        seen[x] |= groupdq[x]
-        now[x] = data[x] * gain[x] if groupdq[x] & EXCLUDED == NONE else INVALID
-
-
-@kernel
-def _subtract(now: Array, before: Array, diff: Array, usable: Array) -> None:
-    for x in range(diff.size):
-        step = now[x] - before[x]
-        diff[x] = step
-        usable[x] += np.int32(step == step)
-
-
-@kernel
-def _differences(
-    ramps: Ramps, number: Array, y: int, x0: int, diffs: Array, usable: Array
-) -> Array:
-    """Fill (differences, pixels) for columns of row ``y``; return the pixels' combined flags."""
-    stop = x0 + usable.size
-    gain = ramps.gain[y, x0:stop]
-    now, before = np.empty(usable.size, np.float32), np.empty(usable.size, np.float32)
-    seen = np.zeros(usable.size, np.uint8)
-    usable[:] = 0
-    for i in range(number.shape[0]):
-        for g in range(number.shape[1]):
-            data, groupdq = ramps.data[i, g, y, x0:stop], ramps.groupdq[i, g, y, x0:stop]
-            _convert_to_electrons(data, groupdq, gain, seen, now)
-            if number[i, g] >= 0:
-                _subtract(now, before, diffs[number[i, g]], usable)
-            now, before = before, now
-    return seen
-
-
-@kernel
-def _variance(ramps: Ramps, y: int, x0: int, size: int, frames: float) -> Array:
-    """Return the read variance of differences, rounded as in stcal.
-
-    ``R**2 / nframes`` with ``R = readnoise * gain``, in electrons squared (J1).
-    """
-    result = np.empty(size, np.float64)
-    for x in range(size):
-        electrons = ramps.readnoise[y, x0 + x] * ramps.gain[y, x0 + x]
-        result[x] = np.float64(electrons * electrons) / frames
-    return result
-
-
 # -- flags -------------------------------------------------------------------------------------
 
 
@@ -146,34 +95,134 @@ def _is_jump(diff: float, low: float, high: float, one_by_one: bool) -> bool:
     return bool(outside and (one_by_one or abs(diff) < INFINITE))  # as stcal does
 
 
-@kernel
-def _flag_pixel(
-    groupdq: Array, diffs: Array, pixel: tuple[int, int, int], low: Array, high: Array,
-    had: bool, median: float, variance: float, search: Search, flags: Array,
-) -> int:  # fmt: skip
-    """Flag the jumps of a pixel and their neighbours; return the number of jumps.
+class ColumnBlock(NamedTuple):
+    """Some columns of a row: their differences, and bounds.
 
-    ``pixel`` holds its row, its column, and its column in ``diffs`` and the bounds; ``had`` is true
-    if it has jumps from before.
+    Attributes
+    ----------
+    row, start : int
+        The row, and the first column.
+    diffs : ndarray
+        The differences, (differences, columns).
+    variance : ndarray
+        Their read variance, (columns,).
+    low, high : ndarray
+        The bounds outside which a difference is a jump, (populations, columns).
+    lowest, highest : ndarray
+        Bounds of the median of a column's differences; equal if it is known, (columns,).
+    found : ndarray
+        Scratch: samples of a pixel.
     """
-    y, x, column = pixel
-    sigma, count = deviation(median, variance), 0
-    for i in range(flags.shape[0]):
-        for g in range(flags.shape[1]):
-            k, diff, jump = search.difference[i, g], np.nan, False
+
+    row: int
+    start: int
+    diffs: Array
+    variance: Array
+    low: Array
+    high: Array
+    lowest: Array
+    highest: Array
+    found: Array
+
+
+@kernel
+def _find_new(
+    block: ColumnBlock, column: int, populations: Populations, sample: Array, one_by_one: bool
+) -> int:
+    """Put the samples of a pixel whose differences are jumps in ``found``; return their number."""
+    count = 0
+    for p in range(populations.starts.size - 1):
+        low, high = block.low[p, column], block.high[p, column]
+        if not (low > -np.inf or high < np.inf):
+            continue
+        for j in range(populations.starts[p], populations.starts[p + 1]):
+            k = populations.members[j]
+            if _is_jump(np.float64(block.diffs[k, column]), low, high, one_by_one):
+                block.found[count] = sample[k]
+                count += 1
+    return count
+
+
+@kernel
+def _find_all(groupdq: Array, block: ColumnBlock, column: int, search: Search) -> int:
+    """Put the samples that are jumps, now or before, in ``found``; return their number."""
+    count = 0
+    groups = groupdq.shape[1]
+    for i in range(groupdq.shape[0]):
+        for g in range(groups):
+            k, jump = search.difference[i, g], False
             if k >= 0:
-                diff, p = np.float64(diffs[k, column]), search.population[k]
-                jump = _is_jump(diff, low[p, column], high[p, column], search.one_by_one)
-            old = groupdq[i, g, y, x] if jump or had else NONE
-            if not (jump or old & JUMP != NONE) or (search.clear[i, g] and old | JUMP == JUMP):
-                continue
-            count += 1
-            if old & EXCLUDED != NONE:
-                flags[i, g, y, x] &= NO_JUMP
-                continue
-            flags[i, g, y, x] |= JUMP
-            if search.min_neighbours < abs(diff - median) / sigma < search.max_neighbours:
-                _flag_neighbours(groupdq[i, g], y, x, flags[i, g])
+                low, high = block.low[search.population[k]], block.high[search.population[k]]
+                diff = np.float64(block.diffs[k, column])
+                jump = _is_jump(diff, low[column], high[column], search.one_by_one)
+            old = groupdq[i, g, block.row, block.start + column]
+            if jump or old & JUMP != NONE:
+                block.found[count] = i * groups + g
+                count += 1
+    return count
+
+
+@kernel
+def _reach_neighbours(
+    diff: float, lowest: float, highest: float, variance: float, search: Search
+) -> int:
+    """Return 1 if a jump's neighbours are flagged, 0 if not, and -1 if the median decides.
+
+    ``lowest`` and ``highest`` are bounds of the median, or the median itself.
+    """
+    if lowest == highest:
+        ratio = abs(diff - lowest) / deviation(lowest, variance)
+        return int(search.min_neighbours < ratio < search.max_neighbours)
+    near = max(lowest - diff, diff - highest, 0.0) * _BELOW
+    far = max(highest - diff, diff - lowest) * _ABOVE
+    smallest = near / np.sqrt(max(highest, -lowest) + variance)
+    largest = far / np.sqrt(max(lowest, -highest, 0.0) + variance)
+    if largest <= search.min_neighbours or smallest >= search.max_neighbours:
+        return 0
+    inside = search.min_neighbours < smallest and largest < search.max_neighbours
+    return 1 if inside else -1
+
+
+@kernel
+def _find_median(diffs: Array, column: int) -> float:
+    """Return the median of a pixel's differences, ignoring NaN."""
+    values, count = np.empty(diffs.shape[0]), 0
+    for k in range(diffs.shape[0]):
+        value = np.float64(diffs[k, column])
+        values[count] = value
+        count += value == value
+    return median_of(values, count) if count > 0 else np.nan
+
+
+@kernel
+def _flag_samples(
+    groupdq: Array, block: ColumnBlock, column: int, search: Search, samples: int, flags: Array
+) -> int:
+    """Flag the jumps among the samples of a pixel in ``found``, and their neighbours; count them.
+
+    The median of the differences is only computed if a decision depends on it.
+    """
+    y, x, groups, count = block.row, block.start + column, flags.shape[1], 0
+    lowest, highest = block.lowest[column], block.highest[column]
+    variance = block.variance[column]
+    for i, g in [divmod(int(s), groups) for s in block.found[:samples]]:
+        old, k = groupdq[i, g, y, x], search.difference[i, g]
+        if search.clear[i, g] and old | JUMP == JUMP:
+            continue
+        count += 1
+        if old & EXCLUDED != NONE:
+            flags[i, g, y, x] &= NO_JUMP
+            continue
+        flags[i, g, y, x] |= JUMP
+        if k < 0:
+            continue
+        diff = np.float64(block.diffs[k, column])
+        reach = _reach_neighbours(diff, lowest, highest, variance, search)
+        if reach < 0:
+            lowest = highest = _find_median(block.diffs, column)
+            reach = _reach_neighbours(diff, lowest, highest, variance, search)
+        if reach > 0:
+            _flag_neighbours(groupdq[i, g], y, x, flags[i, g])
     return count
 
 
@@ -186,6 +235,16 @@ def _select_pixels(suspect: Array, seen: Array) -> Array:
         picked[count] = x
         count += suspect[x] != 0 or seen[x] & JUMP != NONE
     return picked[:count]
+
+
+@kernel
+def _sample_of_difference(search: Search) -> Array:
+    """Return ``integration * groups + group`` of each difference."""
+    sample = np.empty(search.population.size, np.int64)
+    for place, k in enumerate(search.difference.flat):
+        if k >= 0:
+            sample[k] = place
+    return sample
 
 
 @kernel
@@ -207,33 +266,43 @@ def flag_jumps(
     counts : ndarray
         Receives the number of jumps in each row.
     """
-    cols = flags.shape[3]
+    cols, width = flags.shape[3], low.shape[1]
+    populations = group_differences(search.population, low.shape[0])
+    sample = _sample_of_difference(search)
+    found = np.empty(search.difference.size, np.int64)
+    lowest, highest = np.empty(width, np.float64), np.empty(width, np.float64)
     for y in range(flags.shape[2]):
         counts[y] = 0
-        for x0 in range(0, cols, low.shape[1]):
-            size = min(low.shape[1], cols - x0)
+        for x0 in range(0, cols, width):
+            size = min(width, cols - x0)
             diffs = np.empty((search.population.size, size), np.float32)
             usable, suspect = np.empty(size, np.int32), np.empty(size, np.int32)
-            seen = _differences(ramps, search.difference, y, x0, diffs, usable)
-            variance = _variance(ramps, y, x0, size, search.frames)
+            seen = subtract_before(ramps, search.difference, y, x0, diffs, usable)
+            variance = read_variance(ramps, y, x0, size, search.frames)
+            block = ColumnBlock(
+                y, x0, diffs, variance, low[:, :size], high[:, :size], lowest, highest, found
+            )
             if search.clipping:
                 set_clipped_bounds(
-                    diffs, search.population, search.thresholds[4], suspect, low, high
-                )
+                    diffs, populations, search.thresholds[4], usable, suspect, lowest, highest,
+                    low, high,
+                )  # fmt: skip
             else:
                 order = sort_differences(diffs, search.one_by_one)
                 criteria = usable, variance, search.thresholds, suspect
                 find_suspects(order, search.one_by_one, *criteria)
                 set_bounds(order, search.one_by_one, *criteria, low[0], high[0])
             picked = _select_pixels(suspect, seen)
-            median = find_medians(diffs, picked)
-            for j in range(picked.size):
-                x = picked[j]
-                pixel, had = (y, x0 + x, x), seen[x] & JUMP != NONE
-                counts[y] += _flag_pixel(
-                    ramps.groupdq, diffs, pixel, low, high, had, median[j], variance[x], search,
-                    flags,
-                )  # fmt: skip
+            if not search.clipping:
+                median = find_medians(diffs, picked)
+                for j in range(picked.size):
+                    lowest[picked[j]] = highest[picked[j]] = median[j]
+            for x in picked:
+                if seen[x] & JUMP != NONE:
+                    samples = _find_all(ramps.groupdq, block, x, search)
+                else:
+                    samples = _find_new(block, x, populations, sample, search.one_by_one)
+                counts[y] += _flag_samples(ramps.groupdq, block, x, search, samples, flags)
 
 
 # -- after jumps -------------------------------------------------------------------------------
@@ -283,7 +352,7 @@ def flag_after(ramps: Ramps, difference: Array, limits: Array, reach: Array, fla
                 for x in range(cols):
                     seen[x] |= flags[i, g, y, x]
         picked = _select_pixels(none, seen)
-        _differences(ramps, difference, y, 0, diffs, usable)
+        subtract_before(ramps, difference, y, 0, diffs, usable)
         median = find_medians(diffs, picked)
         for j in range(picked.size):
             x = picked[j]

@@ -1,16 +1,14 @@
-"""Bounds of differences agree with the definition of a jump, and with astropy's clipping."""
+"""Bounds of differences agree with the definition of a jump."""
 
 import numpy as np
 import pytest
-from astropy.stats import sigma_clip
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbatch.calibrate.steps.jump.bounds import (
     deviation,
     find_suspects,
     set_bounds,
-    set_clipped_bounds,
     sort_differences,
 )
 
@@ -153,41 +151,3 @@ def test_every_pixel_with_a_jump_is_a_suspect(diffs, one_by_one):
 def test_calm_pixels_are_no_suspects(pixel, is_suspect, one_by_one):
     diffs = np.array([pixel], "f4").T.copy()
     assert suspects(diffs, one_by_one).tolist() == [is_suspect]
-
-
-# -- sigma clipping ----------------------------------------------------------------------------
-
-
-def draw_differences(seed, rows, columns):
-    return np.random.default_rng(seed).normal(size=(rows, columns)).astype("f4")
-
-
-@pytest.mark.filterwarnings("ignore:Input data contains invalid values")  # this is tested
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from([1.0, 2.5, 4.0]))
-def test_clipping_agrees_with_astropy(seed, rows, threshold):
-    rng = np.random.default_rng(seed)
-    diffs = draw_differences(seed, rows, 12) * np.float32(10)
-    diffs[rng.random(diffs.shape) < 0.1] *= 30
-    for value in (np.nan, np.inf):
-        diffs[rng.random(diffs.shape) < 0.05] = value
-    low, high = np.empty((2, 1, 12))
-    suspect = np.empty(12, np.int32)
-    set_clipped_bounds(diffs, np.zeros(rows, int), threshold, suspect, low, high)
-    clipped, wanted_low, wanted_high = sigma_clip(
-        diffs.astype("f8"), sigma=threshold, axis=0, masked=True, return_bounds=True
-    )
-    # the order of summation differs
-    np.testing.assert_allclose(low[0], wanted_low, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(high[0], wanted_high, rtol=1e-10, atol=1e-10)
-    outliers = np.isfinite(diffs) & clipped.mask
-    assert np.all(suspect[outliers.any(axis=0)] == 1)
-
-
-def test_populations_are_clipped_separately():
-    diffs = np.concatenate([draw_differences(2, 30, 4), 1000 + draw_differences(3, 30, 4)])
-    population = np.repeat([0, 1], 30)
-    low, high = np.empty((2, 2, 4))
-    set_clipped_bounds(diffs, population, 4.0, np.empty(4, np.int32), low, high)
-    assert np.all(high[0] < 100)
-    assert np.all(low[1] > 900)

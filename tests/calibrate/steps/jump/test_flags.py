@@ -113,6 +113,39 @@ class TestNeighbours:
         assert found == [[3], expected, []]
         assert count == 1
 
+    def test_the_median_of_all_differences_decides_after_clipping(self):
+        rng = np.random.default_rng(5)
+        ints, groups, columns = 120, 5, 90
+        steps = rng.normal(7, 1.5, (ints, groups - 1, columns)) + np.arange(4)[:, np.newaxis]
+        steps[rng.random(steps.shape) < 0.01] += rng.uniform(35, 65)
+        ones = np.ones((1, columns), "f4")
+        data = np.zeros((ints, groups, 1, columns), "f4")
+        data[:, 1:, 0] = np.cumsum(steps, axis=1)
+        ramps = Ramps(data, np.zeros(data.shape, "u1"), ones, ones)
+        numbers = np.arange(ints * groups).reshape(ints, groups) - 1 - np.arange(ints)[:, None]
+        numbers[:, 0] = -1
+        population = np.tile(np.arange(groups - 1), ints)
+        clear = np.zeros(numbers.shape, bool)
+        flags = {}
+        for nearest in (np.inf, 14.0):
+            used = Search(
+                True, False, numbers, population, clear, 1.0, THRESHOLDS, nearest, 17.0
+            )  # fmt: skip
+            flags[nearest] = ramps.groupdq.copy()
+            low, high = np.empty((2, groups - 1, columns))
+            flag_jumps(ramps, used, low, high, flags[nearest], np.zeros(1, int))
+        diffs = np.diff(data[:, :, 0], axis=1)
+        median = np.median(diffs.astype("f8"), axis=(0, 1))
+        ratio = np.abs(diffs - median) / np.sqrt(np.abs(median) + 1)
+        jumps = flags[np.inf][:, :, 0] == JUMP_DET
+        near = jumps & (np.pad(ratio, ((0, 0), (1, 0), (0, 0))) > 14)
+        near &= np.pad(ratio, ((0, 0), (1, 0), (0, 0))) < 17
+        assert 0 < near.sum() < jumps.sum()
+        expected = jumps.copy()
+        expected[..., 1:] |= near[..., :-1]
+        expected[..., :-1] |= near[..., 1:]
+        np.testing.assert_array_equal(flags[14.0][:, :, 0] == JUMP_DET, expected)
+
     @pytest.mark.parametrize("flag", [SATURATED, DO_NOT_USE])
     def test_unusable_neighbours_are_not_flagged(self, flag):
         ramps = frame([0, 0, 50, 0, 0], columns=2)
