@@ -10,8 +10,10 @@ from calbatch.calibrate.steps.ramp_fit.block import Block, Words, make_block
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.unflagged import Whole
 
-STRETCH = 8192
+STRETCH = 131072
 """Samples of an integration per stretch, which fit into the processor's inner caches."""
+MIN_STRETCH, MAX_STRETCH = 512, 2048
+"""Range of the number of pixels per stretch: short loops cost more than reading outer caches."""
 
 Array = npt.NDArray[np.float64]
 Samples = npt.NDArray[Any]
@@ -153,7 +155,7 @@ class Stretch(NamedTuple):
 
 def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
     """Return work space for stretches of a tile of ``pixels`` pixels."""
-    size = min(max(STRETCH // (plan.stop - plan.start), 64), 512, pixels)
+    size = min(max(STRETCH // (plan.stop - plan.start), MIN_STRETCH), MAX_STRETCH, pixels)
 
     def empty(dtype: type, *leading: int) -> Any:
         return np.empty((*leading, size), dtype)

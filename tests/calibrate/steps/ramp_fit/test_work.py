@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.few_ramps import few_groups
 
-from calbatch.calibrate.steps.ramp_fit.work import STRETCH, make_stretch
+from calbatch.calibrate.steps.ramp_fit.work import MAX_STRETCH, MIN_STRETCH, STRETCH, make_stretch
 
 
 def arrays(work):
@@ -21,12 +21,12 @@ def arrays(work):
 @given(st.integers(1, 5000), st.integers(1, 4), st.integers(1, 300))
 def test_a_stretch_is_within_the_tile_and_fits_the_caches(pixels, integrations, groups):
     size = make_stretch(pixels, integrations, few_groups(groups)).noise.size
-    assert 1 <= size <= min(pixels, 512)
-    assert size * groups <= STRETCH or size <= 64
+    assert 1 <= size <= min(pixels, MAX_STRETCH)
+    assert size * groups <= STRETCH or size <= MIN_STRETCH
 
 
 @pytest.mark.parametrize(
-    ("groups", "size"), [(1, 512), (16, 512), (32, 256), (128, 64), (1000, 64)]
+    ("groups", "size"), [(1, 2048), (64, 2048), (128, 1024), (256, 512), (1000, 512)]
 )
 def test_more_groups_make_shorter_stretches(groups, size):
     assert make_stretch(10_000, 1, few_groups(groups)).noise.size == size
