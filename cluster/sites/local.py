@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.sites.dask_site import DaskSite
-from calbatch.cluster.sites.forking import fork_server_here, is_fork_safe
+from calbatch.cluster.sites.forking import MALLOC_ENVIRONMENT, fork_server_here, is_fork_safe
 from calbatch.models.errors import format_count
 from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
@@ -41,13 +41,7 @@ The references of a full frame with 10 groups take 410 MB.
 """
 
 WORKER_ENVIRONMENT = {
-    # Otherwise glibc returns memory to the system, and requests it again, with every tile, which
-    # takes a third of the time.
-    "MALLOC_TRIM_THRESHOLD_": str(2 * 10**9),
-    "MALLOC_MMAP_THRESHOLD_": str(10**9),
-    # A worker's tasks run in a thread, which would have a malloc arena of its own. Its heaps of
-    # 64 MB are unmapped as soon as they are empty, and then faulted in again page by page.
-    "MALLOC_ARENA_MAX": "1",
+    **MALLOC_ENVIRONMENT,
     # Tiles and exposures run in parallel; libraries must not start threads of their own.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

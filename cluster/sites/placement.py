@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.sites.forking import keep_freed_memory
 from calbatch.cluster.sites.in_process import InProcess, describe_threads
 from calbatch.cluster.sites.kinds import find_kind
 from calbatch.cluster.sites.named_sites import NamedSite, find_site, open_site, override_options
@@ -241,6 +242,7 @@ def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractCo
 
 @contextmanager
 def _in_this_process(site: InProcess) -> Iterator[Site]:
+    keep_freed_memory()
     yield site
 
 

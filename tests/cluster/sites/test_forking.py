@@ -169,6 +169,25 @@ def test_freed_memory_stays_with_the_process(forked):
     assert forked["faults"] < pages / 10
 
 
+@pytest.mark.parametrize("is_command_line", [True, False])
+def test_the_command_line_keeps_freed_memory_while_it_calibrates_by_itself(is_command_line):
+    code = (
+        "import resource, sys\n"
+        "from calbatch.cluster.sites import forking, placement\n"
+        "def count():\n"
+        "    found = [len(bytearray(64 * 2**20)) for _ in range(5)]\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "if sys.argv[1:]:\n"
+        "    forking.allow_forking()\n"
+        "with placement.open_place(placement.Place('sync', 1, 'tile')):\n"
+        "    print(-count() + count())\n"
+    )
+    command = [sys.executable, "-c", code, *["allowed"][:is_command_line]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    pages = 5 * 64 * 2**20 / mmap.PAGESIZE
+    assert (int(done.stdout) < pages / 10) == is_command_line
+
+
 def test_the_server_ends_with_the_driver_and_runs_none_of_its_exit_handlers(forked):
     eventually(lambda: not psutil.pid_exists(forked["server"]))
     assert forked["rest"] == ["exit handlers"]
