@@ -111,7 +111,7 @@ class ColumnBlock(NamedTuple):
     lowest, highest : ndarray
         Bounds of the median of a column's differences; equal if it is known, (columns,).
     found : ndarray
-        Scratch: samples of a pixel.
+        Scratch: integrations and groups of samples of a pixel, (2, samples).
     """
 
     row: int
@@ -138,7 +138,7 @@ def _find_new(
         for j in range(populations.starts[p], populations.starts[p + 1]):
             k = populations.members[j]
             if _is_jump(np.float64(block.diffs[k, column]), low, high, one_by_one):
-                block.found[count] = sample[k]
+                block.found[0, count], block.found[1, count] = sample[0, k], sample[1, k]
                 count += 1
     return count
 
@@ -147,9 +147,8 @@ def _find_new(
 def _find_all(groupdq: Array, block: ColumnBlock, column: int, search: Search) -> int:
     """Put the samples that are jumps, now or before, in ``found``; return their number."""
     count = 0
-    groups = groupdq.shape[1]
     for i in range(groupdq.shape[0]):
-        for g in range(groups):
+        for g in range(groupdq.shape[1]):
             k, jump = search.difference[i, g], False
             if k >= 0:
                 low, high = block.low[search.population[k]], block.high[search.population[k]]
@@ -157,7 +156,7 @@ def _find_all(groupdq: Array, block: ColumnBlock, column: int, search: Search) -
                 jump = _is_jump(diff, low[column], high[column], search.one_by_one)
             old = groupdq[i, g, block.row, block.start + column]
             if jump or old & JUMP != NONE:
-                block.found[count] = i * groups + g
+                block.found[0, count], block.found[1, count] = i, g
                 count += 1
     return count
 
@@ -202,10 +201,11 @@ def _flag_samples(
 
     The median of the differences is only computed if a decision depends on it.
     """
-    y, x, groups, count = block.row, block.start + column, flags.shape[1], 0
+    y, x, count = block.row, block.start + column, 0
     lowest, highest = block.lowest[column], block.highest[column]
     variance = block.variance[column]
-    for i, g in [divmod(int(s), groups) for s in block.found[:samples]]:
+    for j in range(samples):
+        i, g = block.found[0, j], block.found[1, j]
         old, k = groupdq[i, g, y, x], search.difference[i, g]
         if search.clear[i, g] and old | JUMP == JUMP:
             continue
@@ -239,11 +239,13 @@ def _select_pixels(suspect: Array, seen: Array) -> Array:
 
 @kernel
 def _sample_of_difference(search: Search) -> Array:
-    """Return ``integration * groups + group`` of each difference."""
-    sample = np.empty(search.population.size, np.int64)
-    for place, k in enumerate(search.difference.flat):
-        if k >= 0:
-            sample[k] = place
+    """Return the integration and the group of each difference, (2, differences)."""
+    sample = np.empty((2, search.population.size), np.int64)
+    for i in range(search.difference.shape[0]):
+        for g in range(search.difference.shape[1]):
+            k = search.difference[i, g]
+            if k >= 0:
+                sample[0, k], sample[1, k] = i, g
     return sample
 
 
@@ -269,7 +271,7 @@ def flag_jumps(
     cols, width = flags.shape[3], low.shape[1]
     populations = group_differences(search.population, low.shape[0])
     sample = _sample_of_difference(search)
-    found = np.empty(search.difference.size, np.int64)
+    found = np.empty((2, search.difference.size), np.int64)
     lowest, highest = np.empty(width, np.float64), np.empty(width, np.float64)
     for y in range(flags.shape[2]):
         counts[y] = 0
