@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 _njit: Any = numba.njit  # its annotations lack some of its options
 _config: Any = numba.config  # its annotations lack all settings
 
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_UNCOUNTED = {"_nrt": False}
+"""Options of numba's compiler: without entry points for Python and C, and without its runtime,
+which allocates arrays and counts references to them."""
+
 _VERSIONS_TO_KEEP = 4
 """Number of versions of the compiled kernels in the user's cache."""
 
@@ -45,7 +50,25 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Without an entry point for Python it compiles in half the time, especially with tuples of arrays
     as arguments.
     """
-    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return _compile(function, **_INNER)
+
+
+def view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel that makes no arrays, only views, and calls only `inner_view_kernel`.
+
+    numba counts references to an array at each call and for each view. The atomic counters cost
+    more than the arithmetic of a loop over a few pixels. Without them, the arrays belong to the
+    caller throughout.
+    """
+    return _compile(function, **_UNCOUNTED)
+
+
+def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a `view_kernel` that is called only by kernels; see `inner_kernel`.
+
+    Only a `view_kernel` or another such function may use arrays that it returns.
+    """
+    return _compile(function, **_INNER, **_UNCOUNTED)
 
 
 def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:

@@ -1,11 +1,15 @@
-"""The folder of compiled kernels."""
+"""The folder of compiled kernels, and kernels that use only views."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba.core.errors import NumbaError
+
+from calbatch.models import jit
 
 CODE = """
 import numba
@@ -51,3 +55,32 @@ def test_without_a_writable_folder_kernels_last_as_long_as_the_process(tmp_path)
     folder, _ = place(XDG_CACHE_HOME=str(tmp_path / "file"), NUMBA_CACHE_DIR="")
     assert "calbatch-kernels-" in folder
     assert not Path(folder).exists()
+
+
+@jit.view_kernel
+def make_array(size):
+    return np.zeros(size)
+
+
+@jit.inner_view_kernel
+def rows(array):
+    return array[0], array[1:]
+
+
+@jit.view_kernel
+def add_rows(array, total):
+    first, others = rows(array)
+    for k in range(others.shape[0]):
+        for c in range(total.size):
+            total[c] += first[c] * others[k, c]
+
+
+def test_view_kernels_use_views():
+    total = np.zeros(2)
+    add_rows(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), total)
+    assert total.tolist() == [8.0, 20.0]
+
+
+def test_view_kernels_make_no_arrays():
+    with pytest.raises(NumbaError):
+        make_array(3)

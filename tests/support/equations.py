@@ -8,7 +8,7 @@ from support.repository import functions
 
 def kernels(source: str) -> list[str]:
     """Return the names of the compiled functions of a module."""
-    compiled = {"kernel", "inner_kernel"}
+    compiled = {"kernel", "inner_kernel", "view_kernel", "inner_view_kernel"}
     return [
         node.name
         for node in functions(source)

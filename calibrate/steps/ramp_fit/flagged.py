@@ -1,4 +1,4 @@
-"""Fit ramps with flags one by one.
+"""Fit ramps with flags, those with a segment of their own one by one.
 
 For a segment s of n groups, with ``var^R`` and ``var^P`` as in `unflagged`, the segments of an
 integration are combined by the equations of docs/steps/ramp_fit.md::
@@ -28,7 +28,6 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Places,
     Singles,
     gather,
-    starting_rate,
     time_alone,
 )
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
@@ -41,11 +40,13 @@ from calbatch.calibrate.steps.ramp_fit.segments import (
     split_ramp,
     zero_if_large,
 )
-from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
-from calbatch.models.jit import inner_kernel
+from calbatch.calibrate.steps.ramp_fit.shared import find_runs, fit_shared
+from calbatch.calibrate.steps.ramp_fit.starting import add_block_rates
+from calbatch.calibrate.steps.ramp_fit.work import Exposure, Fits, Rates, Stretch
+from calbatch.models.jit import inner_view_kernel
 
 
-@inner_kernel
+@inner_view_kernel
 def gather_integration(
     exposure: Exposure, integ: int, low: int, odd: Flags, plan: Plan, block: Block
 ) -> int:
@@ -54,86 +55,75 @@ def gather_integration(
     return gather(samples, groupdq, zero, low, odd, plan, block)
 
 
-@inner_kernel
+@inner_view_kernel
 def add_odd_rates(
-    exposure: Exposure,
-    integ: int,
-    low: int,
-    odd: Flags,
-    plan: Plan,
-    total: Floats,
-    block: Block,
+    exposure: Exposure, integ: int, low: int, odd: Flags, plan: Plan, work: Stretch
 ) -> int:
-    """Add the starting rates (DN/s) of an integration's odd ramps, and return their number.
+    """Add an integration's starting rates (DN/s) of odd ramps to ``work.current``; count the ramps.
 
-    Afterwards, ``block`` holds these ramps.
+    Afterwards, ``work.block`` holds these ramps.
     """
-    count = gather_integration(exposure, integ, low, odd, plan, block)
-    for j in range(count):
-        total[block.where[j]] += starting_rate(
-            block.ramps, block.flags, j, block.alone[j], plan, block.differences
-        )
+    count = gather_integration(exposure, integ, low, odd, plan, work.block)
+    if count > 0:
+        add_block_rates(count, plan, work.block, work.steps, work.current)
     return count
 
 
-@inner_kernel
+@inner_view_kernel
 def fit_odd(
     exposure: Exposure, integ: int, low: int, count: int, plan: Plan, work: Stretch, rates: Rates
 ) -> None:
     """Fit the ramps in ``work.block`` by segments, write their rates, and add to the sums."""
-    block, sums = work.block, work.sums
+    if count == 0:
+        return
+    block, fits = work.block, work.fits
+    _pick_pixels(exposure.gain, low, count, work)
+    find_runs(count, block.flags, fits.runs, fits.start, fits.stop)
+    fit_shared(count, plan, block, fits)
+    _fit_segments(count, plan, block, fits)
+    _find_rates(count, fits)
+    _omit_charge_loss(exposure.groupdq[integ], low, count, plan, work)
+    _write_rates(integ, low, count, block, fits, rates)
+    _add_to_sums(count, work)
+
+
+@inner_view_kernel
+def _pick_pixels(gain: Singles, low: int, count: int, work: Stretch) -> None:
+    """Copy the properties of the pixels of the block's ramps."""
+    fits, where = work.fits, work.block.where
     for j in range(count):
-        c = block.where[j]
-        at = low + c
-        pixel = Pixel(np.float64(exposure.gain[at]), work.noise[c], work.current[c])
-        time = time_alone(block.alone[j], plan)
-        segments = 0
-        if not block.flags[j, 0] & SATURATED:
-            segments = split_ramp(block.flags, j, block.starts, block.stops)
+        c = where[j]
+        fits.gain[j], fits.noise[j], fits.current[j] = gain[low + c], work.noise[c], work.current[c]
+        fits.dq[j] = work.dq[c] | work.block.added[j]
+
+
+@inner_view_kernel
+def _fit_segments(count: int, plan: Plan, block: Block, fits: Fits) -> None:
+    """Fit the other ramps one by one, and set ``fits.fitted`` if they have a segment."""
+    flags, starts, stops, fitted = block.flags, block.starts, block.stops, fits.fitted
+    for j in range(count):
+        if fitted[j] != 0:
+            continue
+        segments = fits.runs[j]
+        starts[0], stops[0] = fits.start[j], fits.stop[j]
+        if segments > 1:
+            segments = split_ramp(flags, j, starts, stops)
         slope, inv_var_read, inv_var_poisson, inv_var = _sum_segments(
             block.ramps,
             j,
             segments,
-            block.starts,
-            block.stops,
-            (time, plan.group_time),
-            pixel,
+            starts,
+            stops,
+            (time_alone(block.alone[j], plan), plan.group_time),
+            Pixel(fits.gain[j], fits.noise[j], fits.current[j]),
             plan.estimators,
         )
-        dq = work.dq[c] | block.added[j]
-        seen = block.seen[j]
-        sums.whole[c] -= 1.0
-        sums.slope[c] += slope
-        sums.inv_var_read[c] += inv_var_read
-        sums.inv_var_poisson[c] += inv_var_poisson
-        sums.any_flag[c] |= np.uint32(seen & (JUMP_DET | PERSISTENCE))
-        sums.every_flag[c] &= dq
-        sums.partial[c] |= seen & np.uint8(SATURATED)
-        usable = (dq & UNUSABLE) == 0
-        var_read, var_poisson, err = 0.0, 0.0, 0.0
-        if usable and segments > 0:
-            var_read = zero_if_large(1.0 / inv_var_read)
-            if inv_var_poisson > 0.0:
-                var_poisson = zero_if_large(1.0 / inv_var_poisson)
-            variance = 1.0 / inv_var
-            err = 0.0 if variance > LARGE_VARIANCE else math.sqrt(variance)
-            slope *= var_read
-        rates.data[integ, at] = slope if usable else math.nan
-        rates.err[integ, at] = err
-        rates.dq[integ, at] = dq | (seen & SATURATED)
-        rates.var_poisson[integ, at] = var_poisson
-        inverse = 1.0 / var_read if var_read > 0.0 else 0.0
-        if seen & CHARGELOSS:
-            sums.charged[c] = 1
-            inverse = _inverse_read_without_charge_loss(
-                exposure.groupdq[integ], at, j, time, pixel, plan, block
-            )
-            var_read = zero_if_large(1.0 / inverse)
-        sums.uncharged[c] += inverse
-        rates.var_rnoise[integ, at] = var_read
+        fits.slope[j], fits.inv_var_read[j] = slope, inv_var_read
+        fits.inv_var_poisson[j], fits.inv_var[j] = inv_var_poisson, inv_var
+        fitted[j] = segments > 0
 
 
-@inner_kernel
+@inner_view_kernel
 def _sum_segments(
     ramps: Singles,
     j: int,
@@ -168,7 +158,90 @@ def _sum_segments(
     return slopes, inv_var_read, inv_var_poisson, inv_var
 
 
-@inner_kernel
+@inner_view_kernel
+def _find_rates(count: int, fits: Fits) -> None:
+    """Find rates, errors and variances from the sums over segments."""
+    usable, fitted, dq = fits.usable, fits.fitted, fits.dq
+    slope, rate, inv_var = fits.slope, fits.rate, fits.inv_var
+    inv_var_read, inv_var_poisson = fits.inv_var_read, fits.inv_var_poisson
+    var_read, var_poisson, err, uncharged = (
+        fits.var_read,
+        fits.var_poisson,
+        fits.err,
+        fits.uncharged,
+    )
+    for j in range(count):
+        usable[j] = np.uint8((dq[j] & np.uint32(UNUSABLE)) == 0)
+    for j in range(count):
+        fitted[j] &= usable[j]
+    for j in range(count):
+        variance = zero_if_large(1.0 / inv_var_read[j])
+        var_read[j] = variance if fitted[j] != 0 else 0.0
+    for j in range(count):
+        variance = zero_if_large(1.0 / inv_var_poisson[j])
+        var_poisson[j] = variance if fitted[j] != 0 and inv_var_poisson[j] > 0.0 else 0.0
+    for j in range(count):
+        variance = 1.0 / inv_var[j]
+        error = 0.0 if variance > LARGE_VARIANCE else math.sqrt(variance)
+        err[j] = error if fitted[j] != 0 else 0.0
+    for j in range(count):
+        fit = slope[j] * var_read[j]
+        rate[j] = fit if fitted[j] != 0 else slope[j]
+    for j in range(count):
+        rate[j] = rate[j] if usable[j] != 0 else math.nan
+    for j in range(count):
+        inverse = 1.0 / var_read[j]
+        uncharged[j] = inverse if var_read[j] > 0.0 else 0.0
+
+
+@inner_view_kernel
+def _omit_charge_loss(groupdq: Flags, low: int, count: int, plan: Plan, work: Stretch) -> None:
+    """Find the read-noise variance of ramps with charge loss as if they had none."""
+    block, fits = work.block, work.fits
+    found = 0
+    for j in range(count):
+        found |= block.seen[j]
+    if not found & CHARGELOSS:
+        return
+    for j in range(count):
+        if block.seen[j] & CHARGELOSS:
+            c, time = block.where[j], time_alone(block.alone[j], plan)
+            pixel = Pixel(fits.gain[j], fits.noise[j], fits.current[j])
+            inverse = _inverse_read_without_charge_loss(
+                groupdq, low + c, j, time, pixel, plan, block
+            )
+            fits.uncharged[j] = inverse
+            fits.var_read[j] = zero_if_large(1.0 / inverse)
+            work.sums.charged[c] = 1
+
+
+@inner_view_kernel
+def _write_rates(integ: int, low: int, count: int, block: Block, fits: Fits, rates: Rates) -> None:
+    for j in range(count):
+        at = low + block.where[j]
+        rates.data[integ, at] = fits.rate[j]
+        rates.err[integ, at] = fits.err[j]
+        rates.dq[integ, at] = fits.dq[j] | (block.seen[j] & SATURATED)
+        rates.var_poisson[integ, at] = fits.var_poisson[j]
+        rates.var_rnoise[integ, at] = fits.var_read[j]
+
+
+@inner_view_kernel
+def _add_to_sums(count: int, work: Stretch) -> None:
+    block, fits, sums = work.block, work.fits, work.sums
+    for j in range(count):
+        c, seen = block.where[j], block.seen[j]
+        sums.whole[c] -= 1.0
+        sums.slope[c] = fits.slope[j] + sums.slope[c]  # NaN has the sign of the first NaN
+        sums.inv_var_read[c] += fits.inv_var_read[j]
+        sums.inv_var_poisson[c] += fits.inv_var_poisson[j]
+        sums.uncharged[c] += fits.uncharged[j]
+        sums.any_flag[c] |= np.uint32(seen & (JUMP_DET | PERSISTENCE))
+        sums.every_flag[c] &= fits.dq[j]
+        sums.partial[c] |= seen & np.uint8(SATURATED)
+
+
+@inner_view_kernel
 def _inverse_read_without_charge_loss(
     groupdq: Flags,
     at: int,
@@ -189,7 +262,7 @@ def _inverse_read_without_charge_loss(
             flag |= np.uint8(DO_NOT_USE)
         if flag & CHARGELOSS:
             flag ^= np.uint8(CHARGELOSS | DO_NOT_USE)
-        flags[j, group - plan.start] = flag
+        flags[group - plan.start, j] = flag
     inverse = 0.0
     for k in range(split_ramp(flags, j, block.starts, block.stops)):
         length = block.stops[k] - block.starts[k]

@@ -34,10 +34,10 @@ from calbatch.calibrate.steps.ramp_fit.unflagged import (
     merge_flags,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
-from calbatch.models.jit import inner_kernel, kernel
+from calbatch.models.jit import inner_view_kernel, view_kernel
 
 
-@kernel
+@view_kernel
 def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, work: Stretch) -> None:
     """Fit the ramps of all pixels.
 
@@ -67,18 +67,18 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
         set_currents(work.current, exposure.dark[low:high], integrations)
         fill_whole(gain, work.noise, work.current, work.valid, plan, work.whole)
         for integ in range(integrations):
-            ramps = exposure.data[integ]
-            if plan.last - plan.first > 1:
-                fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
-                _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             if integrations > 1:
                 odd = work.odd[integ]
                 count = gather_integration(exposure, integ, low, odd, plan, work.block)
+            if count < size:
+                ramps = exposure.data[integ]
+                fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
+                _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             fit_odd(exposure, integ, low, count, plan, work, rateints)
         _write_mean(work, _part(rate, 0, low, high))
 
 
-@inner_kernel
+@inner_view_kernel
 def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
     """Return views of a stretch: an index with an offset would prevent vectorization."""
     return Rates(
@@ -90,7 +90,7 @@ def _part(rates: Rates, integ: int, low: int, high: int) -> Rates:
     )
 
 
-@inner_kernel
+@inner_view_kernel
 def _start_noise(readnoise: Singles, gain: Singles, plan: Plan, work: Stretch) -> None:
     has_no_slope = plan.last - plan.first < 2
     for c in range(gain.size):
@@ -100,7 +100,7 @@ def _start_noise(readnoise: Singles, gain: Singles, plan: Plan, work: Stretch) -
         work.unfit[c] = np.uint8(has_no_slope or not is_finite)
 
 
-@inner_kernel
+@inner_view_kernel
 def _start_flags(pixeldq: Words, gain: Singles, work: Stretch) -> None:
     for c in range(gain.size):
         bad = np.uint32(0) if gain[c] > 0.0 else np.uint32(BAD_GAIN)
@@ -109,7 +109,7 @@ def _start_flags(pixeldq: Words, gain: Singles, work: Stretch) -> None:
         work.valid[c] = np.uint8((work.dq[c] & np.uint32(UNUSABLE)) == 0)
 
 
-@inner_kernel
+@inner_view_kernel
 def _start_sums(integrations: int, work: Stretch) -> None:
     sums = work.sums
     for c in range(work.noise.size):
@@ -122,7 +122,7 @@ def _start_sums(integrations: int, work: Stretch) -> None:
         sums.any_flag[c], sums.every_flag[c] = 0, UNUSABLE
 
 
-@inner_kernel
+@inner_view_kernel
 def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stretch) -> int:
     """Mark an integration's odd ramps, add all starting rates, and count the odd ramps."""
     odd = work.odd[integ]
@@ -131,14 +131,23 @@ def _add_rates(exposure: Exposure, integ: int, low: int, plan: Plan, work: Stret
     high = low + odd.size
     for group in range(plan.start, plan.stop):
         merge_flags(exposure.groupdq[integ, group, low:high], odd)
-    if plan.last - plan.first > 1:
+    if _has_whole(odd):
         add_starting_rates(
             exposure.data[integ], low, plan, work.differences, work.spoiled, odd, work.current
         )
-    return add_odd_rates(exposure, integ, low, odd, plan, work.current, work.block)
+    return add_odd_rates(exposure, integ, low, odd, plan, work)
 
 
-@inner_kernel
+@inner_view_kernel
+def _has_whole(odd: Flags) -> bool:
+    """Return whether any ramp is unflagged; a tile with fewer than two groups to fit has none."""
+    found = 0
+    for c in range(odd.size):
+        found |= odd[c] == 0
+    return found != 0
+
+
+@inner_view_kernel
 def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
     """Convert sums of starting rates to the rate of the Poisson noise.
 
@@ -149,7 +158,7 @@ def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
         current[c] = (mean if mean > 0.0 else 0.0) + np.float64(dark[c])
 
 
-@inner_kernel
+@inner_view_kernel
 def _write_whole(work: Stretch, odd: Flags, rates: Rates) -> None:
     """Write an integration's rates of unflagged ramps, and add them to the sums."""
     whole, total = work.whole, work.sums.slope
@@ -166,7 +175,7 @@ def _write_whole(work: Stretch, odd: Flags, rates: Rates) -> None:
         rates.var_rnoise[c] = whole.var_read[c]
 
 
-@inner_kernel
+@inner_view_kernel
 def _write_mean(work: Stretch, rates: Rates) -> None:
     """Write the mean rates over integrations."""
     sums, whole = work.sums, work.whole
@@ -199,14 +208,14 @@ def _write_mean(work: Stretch, rates: Rates) -> None:
                 rates.var_rnoise[c] = zero_if_large(1.0 / inv_var_read)
 
 
-@inner_kernel
+@inner_view_kernel
 def _add_whole(sums: Floats, each: Floats, count: Floats) -> None:
     for c in range(sums.size):
         part = each[c] * count[c]
         sums[c] += part if count[c] > 0.0 else 0.0
 
 
-@inner_kernel
+@inner_view_kernel
 def _invert(sums: Floats, valid: Flags) -> None:
     """Convert sums of inverse variances to variances in place."""
     for c in range(sums.size):

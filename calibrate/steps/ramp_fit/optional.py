@@ -32,7 +32,7 @@ from calbatch.calibrate.steps.ramp_fit.segments import (
     split_ramp,
 )
 from calbatch.calibrate.steps.ramp_fit.work import Exposure, Stretch
-from calbatch.models.jit import inner_kernel, kernel
+from calbatch.models.jit import inner_view_kernel, view_kernel
 
 _POWERS = np.array(POWERS, np.float32)
 
@@ -61,7 +61,7 @@ class Segments(NamedTuple):
     crmag: Singles
 
 
-@kernel
+@view_kernel
 def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, int]:
     """Return the largest number of segments, and of jumps, of any ramp.
 
@@ -79,7 +79,7 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
             gather_integration(exposure, integ, low, work.unfit, plan, block)
             for j in range(size):
                 jumps = max(jumps, _count_jumps(block.flags, j))
-                if not block.flags[j, 0] & SATURATED:
+                if not block.flags[0, j] & SATURATED:
                     count, longest = find_segments(block.flags, j, block.starts, block.stops)
                     if longest > 1:
                         count = split_ramp(block.flags, j, block.starts, block.stops)
@@ -87,15 +87,15 @@ def count_planes(exposure: Exposure, plan: Plan, work: Stretch) -> tuple[int, in
     return segments, jumps
 
 
-@inner_kernel
+@inner_view_kernel
 def _count_jumps(flags: Flags, j: int) -> int:
     jumps = 0
-    for k in range(1, flags.shape[1]):
-        jumps += (flags[j, k] & JUMP_DET) != 0
+    for k in range(1, flags.shape[0]):
+        jumps += (flags[k, j] & JUMP_DET) != 0
     return jumps
 
 
-@kernel
+@view_kernel
 def fit_segments(
     exposure: Exposure,
     plan: Plan,
@@ -112,7 +112,7 @@ def fit_segments(
         for c in range(size):
             work.unfit[c], work.current[c] = 1, 0.0
         for integ in range(integrations):
-            add_odd_rates(exposure, integ, low, work.unfit, plan, work.current, work.block)
+            add_odd_rates(exposure, integ, low, work.unfit, plan, work)
         set_currents(work.current, exposure.dark[low : low + size], integrations)
         for integ in range(integrations):
             gather_integration(exposure, integ, low, work.unfit, plan, work.block)
@@ -120,7 +120,7 @@ def fit_segments(
             _find_pedestals(exposure, integ, low, rateints, pedestal_factor, results, work)
 
 
-@inner_kernel
+@inner_view_kernel
 def _find_pedestals(
     exposure: Exposure,
     integ: int,
@@ -134,13 +134,13 @@ def _find_pedestals(
     block = work.block
     for c in range(work.noise.size):
         at = low + c
-        pedestal = np.float64(block.ramps[c, 0]) - np.float64(rateints[integ, at]) * factor
+        pedestal = np.float64(block.ramps[0, c]) - np.float64(rateints[integ, at]) * factor
         flags = exposure.pixeldq[at] | block.added[c]
         is_valid = (flags & UNUSABLE) == 0 and exposure.gain[at] > 0.0 and not math.isnan(pedestal)
         results.pedestal[integ, at] = pedestal if is_valid else 0.0
 
 
-@inner_kernel
+@inner_view_kernel
 def _fit_stretch_segments(
     exposure: Exposure, integ: int, low: int, plan: Plan, results: Segments, work: Stretch
 ) -> None:
@@ -151,15 +151,15 @@ def _fit_stretch_segments(
         noise = group_noise(exposure.readnoise[at], exposure.gain[at], plan)
         pixel = Pixel(np.float64(exposure.gain[at]), noise, work.current[c])
         jump = 0
-        for k in range(1, ramps.shape[1]):
-            if flags[c, k] & JUMP_DET:
-                before = ramps[c, k - 1]
+        for k in range(1, ramps.shape[0]):
+            if flags[k, c] & JUMP_DET:
+                before = ramps[k - 1, c]
                 if k == 1 and block.alone[c] == ZERO_FRAME:  # jumps are found without it
                     before = _first_sample(exposure, integ, plan.start, at)
-                results.crmag[integ, jump, at] = np.float64(ramps[c, k]) - before
+                results.crmag[integ, jump, at] = np.float64(ramps[k, c]) - before
                 jump += 1
         count = 0
-        if not flags[c, 0] & SATURATED:
+        if not flags[0, c] & SATURATED:
             count = split_ramp(flags, c, block.starts, block.stops)
         one_group_time = time_alone(block.alone[c], plan)
         for k in range(count):
@@ -179,14 +179,14 @@ def _fit_stretch_segments(
             results.sigyint[integ, k, at] = sigyint
 
 
-@inner_kernel
+@inner_view_kernel
 def _first_sample(exposure: Exposure, integ: int, group: int, at: int) -> float:
     """Return a sample, or NaN if it is saturated."""
     is_saturated = exposure.groupdq[integ, group, at] & SATURATED
     return math.nan if is_saturated else np.float64(exposure.data[integ, group, at])
 
 
-@inner_kernel
+@inner_view_kernel
 def _intercept(
     ramps: Singles, j: int, span: tuple[int, int], pixel: Pixel
 ) -> tuple[float, float, float]:
@@ -198,7 +198,7 @@ def _intercept(
     start, stop = span
     if stop - start == 1:
         return 0.0, 0.0, 0.0
-    first, last = np.float64(ramps[j, start]), np.float64(ramps[j, stop - 1])
+    first, last = np.float64(ramps[start, j]), np.float64(ramps[stop - 1, j])
     if stop - start == 2:
         error = math.sqrt(2.0) * pixel.noise
         return error, last * (1.0 - stop + 1.0) + first * (stop - 1.0), error
@@ -208,7 +208,7 @@ def _intercept(
     s, sx, sxx, sy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(stop - start):
         weight = np.float64(np.float32(abs((k - middle) / middle)) ** power) * inverse
-        x, sample = float(start + k), np.float64(ramps[j, start + k])
+        x, sample = float(start + k), np.float64(ramps[start + k, j])
         y = 0.0 if math.isnan(sample) else sample
         s += weight
         sx += weight * x

@@ -76,6 +76,8 @@ class Plan(NamedTuple):
         pixels at once.
     network : ndarray of intp, (exchanges, 2)
         Result of `median_network` for the differences of all fitted groups.
+    uneven_network : ndarray of intp, (exchanges, 2)
+        The same with ``lower``, for differences of which some are not usable.
     """
 
     group_time: float
@@ -90,6 +92,7 @@ class Plan(NamedTuple):
     estimators: npt.NDArray[np.float64]
     full: npt.NDArray[np.float64]
     network: npt.NDArray[np.intp]
+    uneven_network: npt.NDArray[np.intp]
 
 
 @lru_cache(maxsize=8)
@@ -116,6 +119,7 @@ def make_plan(
         estimators=estimators,
         full=np.ascontiguousarray(estimators[:, tail : tail + length // 2].T) / group_time,
         network=median_network(max(length - 1, 1)),
+        uneven_network=median_network(max(length - 1, 1), lower=True),
     )
 
 
@@ -154,8 +158,10 @@ def slope_estimators(longest: int) -> npt.NDArray[np.float64]:
     return table
 
 
-def median_network(count: int) -> npt.NDArray[np.intp]:
+def median_network(count: int, *, lower: bool = False) -> npt.NDArray[np.intp]:
     """Return the exchanges that move the median of ``count`` values to the middle.
+
+    With ``lower``, the value just below the middle is found, too, if ``count`` is odd.
 
     Merge exchange (Batcher 1968; Knuth, The Art of Computer Programming, vol. 3, section 5.2.2,
     algorithm M), without exchanges that do not affect the middle value or the middle two.
@@ -165,7 +171,7 @@ def median_network(count: int) -> npt.NDArray[np.intp]:
     ndarray of intp, (exchanges, 2)
         Pairs of positions, lower first: the smaller value moves to the lower position.
     """
-    needed = {(count - 1) // 2, count // 2}
+    needed = {(count - 1) // 2, count // 2} | ({max(count // 2 - 1, 0)} if lower else set())
     exchanges: list[tuple[int, int]] = []
     for low, high in reversed(_merge_exchange(count)):
         if low in needed or high in needed:

@@ -18,12 +18,12 @@ from calbatch.calibrate.steps.ramp_fit.block import (
     Singles,
 )
 from calbatch.calibrate.steps.ramp_fit.plan import Plan, table_offset
-from calbatch.models.jit import inner_kernel
+from calbatch.models.jit import inner_view_kernel
 
 LARGE_VARIANCE = 1.0e6
 """Variances of at least this size are set to 0: they carry no information about the rate."""
 
-_table_offset = inner_kernel(table_offset)
+_table_offset = inner_view_kernel(table_offset)
 
 
 class Pixel(NamedTuple):
@@ -44,7 +44,7 @@ class Pixel(NamedTuple):
     current: float
 
 
-@inner_kernel
+@inner_view_kernel
 def group_noise(readnoise: float, gain: float, plan: Plan) -> float:
     """Return the read noise of one group (electron) from that of a difference of frames (DN).
 
@@ -53,7 +53,7 @@ def group_noise(readnoise: float, gain: float, plan: Plan) -> float:
     return np.float64(np.float32(readnoise * (np.float64(gain) / plan.frames_root)))
 
 
-@inner_kernel
+@inner_view_kernel
 def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[int, int]:
     """Find runs of good groups, each including a jump just before it.
 
@@ -62,11 +62,11 @@ def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[
     count, longest : int
         Number of segments written to ``starts`` and ``stops``, and length of the longest.
     """
-    size = flags.shape[1]
+    size = flags.shape[0]
     count, longest, start = 0, 0, -1
     before = 0
     for k in range(size):
-        flag = flags[j, k] & ~PERSISTENCE
+        flag = flags[k, j] & ~PERSISTENCE
         if flag == 0:
             if start < 0:
                 start = k - 1 if before == JUMP_DET else k
@@ -83,7 +83,7 @@ def find_segments(flags: Flags, j: int, starts: Places, stops: Places) -> tuple[
     return count, longest
 
 
-@inner_kernel
+@inner_view_kernel
 def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
     """Find the segments of a ramp.
 
@@ -105,7 +105,7 @@ def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
     return longer
 
 
-@inner_kernel
+@inner_view_kernel
 def noise_class(rise: float, gain: float, noise: float) -> int:
     """Return the class of signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
@@ -119,7 +119,7 @@ def noise_class(rise: float, gain: float, noise: float) -> int:
     return 5 - below
 
 
-@inner_kernel
+@inner_view_kernel
 def segment_slope(
     ramps: Singles, j: int, span: tuple[int, int], time: float, pixel: Pixel, estimators: Floats
 ) -> float:
@@ -130,7 +130,7 @@ def segment_slope(
     """
     start, stop = span
     length = stop - start
-    first, last = np.float64(ramps[j, start]), np.float64(ramps[j, stop - 1])
+    first, last = np.float64(ramps[start, j]), np.float64(ramps[stop - 1, j])
     if length == 1:
         return first / time
     if length == 2:
@@ -139,15 +139,15 @@ def segment_slope(
     offset = _table_offset(length)
     slope = 0.0
     for k in range(length // 2):
-        step = np.float64(ramps[j, stop - 1 - k]) - np.float64(ramps[j, start + k])
+        step = np.float64(ramps[stop - 1 - k, j]) - np.float64(ramps[start + k, j])
         slope += estimators[row, offset + k] * step
     if not math.isfinite(slope):
         slope = _slope_without_nan(ramps, j, span, row, estimators)
     unfit = pixel.noise == 0.0 or not math.isfinite(pixel.noise)
-    return math.nan if unfit or math.isinf(ramps[j, start + length // 2]) else slope / time
+    return math.nan if unfit or math.isinf(ramps[start + length // 2, j]) else slope / time
 
 
-@inner_kernel
+@inner_view_kernel
 def _slope_without_nan(
     ramps: Singles, j: int, span: tuple[int, int], row: int, estimators: Floats
 ) -> float:
@@ -159,7 +159,7 @@ def _slope_without_nan(
     offset = _table_offset(stop - start)
     slope = 0.0
     for k in range((stop - start) // 2):
-        low, high = np.float64(ramps[j, start + k]), np.float64(ramps[j, stop - 1 - k])
+        low, high = np.float64(ramps[start + k, j]), np.float64(ramps[stop - 1 - k, j])
         if math.isinf(low) or math.isinf(high):
             return math.nan
         step = (0.0 if math.isnan(high) else high) - (0.0 if math.isnan(low) else low)
@@ -167,7 +167,7 @@ def _slope_without_nan(
     return slope
 
 
-@inner_kernel
+@inner_view_kernel
 def read_variance(length: int, time: float, pixel: Pixel) -> float:
     """Return the read-noise variance of a segment's slope; ``time`` is that of one group.
 
@@ -180,7 +180,7 @@ def read_variance(length: int, time: float, pixel: Pixel) -> float:
     return 12.0 * ratio * ratio / ((n * n * n - n) * pixel.gain * pixel.gain)
 
 
-@inner_kernel
+@inner_view_kernel
 def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
     """Return the Poisson variance of a segment's slope; ``time`` is that of one group.
 
@@ -189,7 +189,7 @@ def poisson_variance(length: int, time: float, pixel: Pixel) -> float:
     return pixel.current / (time * pixel.gain * float(max(length - 1, 1)))
 
 
-@inner_kernel
+@inner_view_kernel
 def zero_if_large(variance: float) -> float:
     """Return a variance, or 0 if it is at least `LARGE_VARIANCE`."""
     return 0.0 if variance >= LARGE_VARIANCE else variance

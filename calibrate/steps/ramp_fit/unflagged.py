@@ -16,14 +16,15 @@ Source: stcal 1.20 ``ramp_fitting`` (``slope_fitter.c``).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from calbatch.calibrate.steps.ramp_fit.block import Flags, Floats, Singles
+from calbatch.calibrate.steps.ramp_fit.block import Flags, Floats, Places, Singles
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE
-from calbatch.models.jit import inner_kernel
+from calbatch.models.jit import inner_view_kernel
 
 
 class Whole(NamedTuple):
@@ -47,14 +48,14 @@ class Whole(NamedTuple):
     err: Singles
 
 
-@inner_kernel
+@inner_view_kernel
 def merge_flags(flags: Flags, seen: Flags) -> None:
     """Combine one group's flags into ``seen``."""
     for c in range(seen.size):
         seen[c] |= flags[c]
 
 
-@inner_kernel
+@inner_view_kernel
 def _subtract_groups(
     before: Singles, after: Singles, difference: Singles, spoiled: Singles
 ) -> None:
@@ -65,23 +66,25 @@ def _subtract_groups(
         spoiled[c] += step * np.float32(0.0)
 
 
-@inner_kernel
-def _exchange(lower: Singles, upper: Singles) -> None:
-    """Move the smaller value of each pair into ``lower``."""
-    for c in range(lower.size):
-        a, b = lower[c], upper[c]
-        # A conditional would become a masked store, several times slower.
-        lower[c] = np.minimum(a, b)
-        upper[c] = np.maximum(a, b)
+@inner_view_kernel
+def sort_to_middle(count: int, values: npt.NDArray[Any], network: Places) -> None:
+    """Exchange the values of the first ``count`` columns by a network; see `median_network`."""
+    for k in range(network.shape[0]):
+        lower, upper = network[k, 0], network[k, 1]
+        for c in range(count):
+            a, b = values[lower, c], values[upper, c]
+            # A conditional would become a masked store, several times slower.
+            values[lower, c] = np.minimum(a, b)
+            values[upper, c] = np.maximum(a, b)
 
 
-@inner_kernel
+@inner_view_kernel
 def _note_spoiled(spoiled: Singles, odd: Flags) -> None:
     for c in range(odd.size):
         odd[c] |= np.uint8(0) if spoiled[c] == np.float32(0.0) else np.uint8(1)
 
 
-@inner_kernel
+@inner_view_kernel
 def _add_middle(lower: Singles, upper: Singles, odd: Flags, half: float, total: Floats) -> None:
     """Add the mean of the middle two differences, unless the ramp goes the general path."""
     for c in range(total.size):
@@ -89,7 +92,7 @@ def _add_middle(lower: Singles, upper: Singles, odd: Flags, half: float, total: 
         total[c] += middle if odd[c] == 0 else 0.0
 
 
-@inner_kernel
+@inner_view_kernel
 def add_starting_rates(
     ramps: Singles,
     low: int,
@@ -125,16 +128,14 @@ def add_starting_rates(
         group = plan.first + k
         before, after = ramps[group, low : low + size], ramps[group + 1, low : low + size]
         _subtract_groups(before, after, differences[k], spoiled)
-    for k in range(plan.network.shape[0]):
-        lower, upper = plan.network[k]
-        _exchange(differences[lower], differences[upper])
+    sort_to_middle(size, differences, plan.network)
     _note_spoiled(spoiled, odd)
     lower, upper = (count - 1) // 2, count // 2
     half = 0.5 / plan.group_time
     _add_middle(differences[lower], differences[upper], odd, half, total)
 
 
-@inner_kernel
+@inner_view_kernel
 def fill_whole(
     gain: Singles,
     noise: Floats,
@@ -162,7 +163,7 @@ def fill_whole(
         whole.err[c] = (math.sqrt(var) if not var > LARGE_VARIANCE else 0.0) if usable else 0.0
 
 
-@inner_kernel
+@inner_view_kernel
 def _find_classes(
     before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags
 ) -> None:
@@ -175,7 +176,7 @@ def _find_classes(
         classes[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
 
 
-@inner_kernel
+@inner_view_kernel
 def _add_pair(
     low: Singles,
     high: Singles,
@@ -187,7 +188,7 @@ def _add_pair(
         slope[c] += weights[classes[c]] * (np.float64(high[c]) - np.float64(low[c]))
 
 
-@inner_kernel
+@inner_view_kernel
 def fit_whole(
     ramps: Singles,
     low: int,

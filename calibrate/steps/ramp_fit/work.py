@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.steps.ramp_fit.block import Block, Words, make_block
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
+from calbatch.calibrate.steps.ramp_fit.starting import Steps, make_steps
 from calbatch.calibrate.steps.ramp_fit.unflagged import Whole
 
 STRETCH = 131072
@@ -115,6 +116,55 @@ class IntegrationSums(NamedTuple):
     partial: npt.NDArray[np.uint8]
 
 
+class Fits(NamedTuple):
+    """Scratch for the fits of a block: the ramps' properties and results, (ramps,).
+
+    Attributes
+    ----------
+    gain, noise, current : ndarray of float64
+        See `Pixel`.
+    slope, inv_var_read, inv_var_poisson, inv_var : ndarray of float64
+        Sums over segments: ``slope / var^R``, ``1 / var^R``, ``1 / var^P`` and ``1 / var^C``.
+    rate, err, var_read, var_poisson : ndarray of float64
+        The rate, its error and its variances, as in the products.
+    uncharged : ndarray of float64
+        ``1 / var^R`` that includes groups flagged for charge loss.
+    runs, start, stop : ndarray of int32
+        Number of segments, and the groups of the last one, half-open.
+    dq : ndarray of uint32
+        Flags of the integration.
+    classes, usable, fitted : ndarray of uint8
+        Class of the signal-to-noise ratio; not 0 if the flags allow a rate; if there is one.
+    """
+
+    gain: Array
+    noise: Array
+    current: Array
+    slope: Array
+    inv_var_read: Array
+    inv_var_poisson: Array
+    inv_var: Array
+    rate: Array
+    err: Array
+    var_read: Array
+    var_poisson: Array
+    uncharged: Array
+    runs: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int32]
+    stop: npt.NDArray[np.int32]
+    dq: Words
+    classes: npt.NDArray[np.uint8]
+    usable: npt.NDArray[np.uint8]
+    fitted: npt.NDArray[np.uint8]
+
+
+def make_fits(ramps: int) -> Fits:
+    """Return scratch for a number of ramps."""
+    dtypes = [np.float64] * 12 + [np.int32] * 3 + [np.uint32] + [np.uint8] * 3
+    arrays: list[Any] = [np.empty(ramps, dtype) for dtype in dtypes]
+    return Fits(*arrays)
+
+
 class Stretch(NamedTuple):
     """Work space for a stretch of pixels; arrays are (pixels,) unless stated otherwise.
 
@@ -151,6 +201,8 @@ class Stretch(NamedTuple):
     whole: Whole
     sums: IntegrationSums
     block: Block
+    steps: Steps
+    fits: Fits
 
 
 def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
@@ -184,4 +236,6 @@ def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
             partial=empty(np.uint8),
         ),
         block=make_block(size + 1, plan),
+        steps=make_steps(size + 1, plan),
+        fits=make_fits(size + 1),
     )

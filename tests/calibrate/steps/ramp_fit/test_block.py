@@ -1,13 +1,9 @@
-"""Flagged ramps are copied and get their flags and starting rates by the rules of the ramp fit."""
+"""Flagged ramps are copied and get their flags by the rules of the ramp fit."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.few_ramps import (
-    FRAME_TIME,
-    GROUP_TIME,
-    ONE_GROUP_TIME,
     few_groups,
     few_ramps,
 )
@@ -28,11 +24,6 @@ def gather(samples, groupdq, zero, low, odd, plan, block):
     return blocks.gather(samples, groupdq, zero, low, odd, plan, block)
 
 
-@kernel
-def starting_rate(ramps, flags, alone, plan, differences):
-    return blocks.starting_rate(ramps, flags, 0, alone, plan, differences)
-
-
 def gather_ramps(groupdq, plan, *, low=0, odd=None, zero=None):
     """Return the number of ramps, and the block; samples are 10 * group + pixel."""
     pixels = np.shape(groupdq)[1]
@@ -48,7 +39,7 @@ def gather_ramps(groupdq, plan, *, low=0, odd=None, zero=None):
 def of_one(flags, **options):
     """Return the flags, the sum of flags, the added flags and `alone` of one ramp."""
     _, block = gather_ramps(np.array(flags)[:, None], few_groups(len(flags), **options))
-    return block.flags[0].tolist(), block.seen[0], block.added[0], block.alone[0]
+    return block.flags[:, 0].tolist(), block.seen[0], block.added[0], block.alone[0]
 
 
 class TestGather:
@@ -57,8 +48,8 @@ class TestGather:
         groupdq[1] = [0, 4, 4, 1, 0]
         count, block = gather_ramps(groupdq, few_groups(3), low=1, odd=np.array([1, 0, 255], "u1"))
         assert (count, block.where[:2].tolist()) == (2, [0, 2])
-        assert block.ramps[:2].tolist() == [[1, 11, 21], [3, 13, 23]]
-        assert block.flags[:2].tolist() == [[0, 4, 0], [0, 1, 0]]
+        assert block.ramps[:, :2].T.tolist() == [[1, 11, 21], [3, 13, 23]]
+        assert block.flags[:, :2].T.tolist() == [[0, 4, 0], [0, 1, 0]]
 
     def test_groups_outside_the_window_are_not_used(self):
         found, *_ = of_one([0, 0, JUMP_DET, 0, 0], window=(1, 4))
@@ -67,7 +58,7 @@ class TestGather:
     def test_groups_outside_the_range_are_absent(self):
         plan = few_groups(5, group_range=(1, 4))
         _, block = gather_ramps(np.zeros((5, 1), "u1"), plan)
-        assert block.ramps[0].tolist() == [10, 20, 30]
+        assert block.ramps[:, 0].tolist() == [10, 20, 30]
 
     def test_the_first_group_of_a_later_range_is_not_a_jump(self):
         assert of_one([0, JUMP_DET, 0, 0], group_range=(1, 4))[0] == [0, 0, 0]
@@ -75,7 +66,7 @@ class TestGather:
 
     def test_saturated_samples_become_nan(self):
         _, block = gather_ramps(np.array([[0], [0], [JUMP_DET], [BAD]]), few_groups(4))
-        np.testing.assert_array_equal(block.ramps[0], [0, 10, 20, np.nan])
+        np.testing.assert_array_equal(block.ramps[:, 0], [0, 10, 20, np.nan])
 
     @given(flags)
     def test_flags_are_combined(self, flags):
@@ -102,6 +93,14 @@ class TestGather:
         *_, alone = of_one(flags)
         assert alone == 0
 
+    @given(st.lists(flags, min_size=1, max_size=9))
+    def test_ramps_do_not_affect_each_other(self, ramps):
+        _, block = gather_ramps(np.transpose(ramps), few_groups(GROUPS))
+        for j, flags in enumerate(ramps):
+            alone = of_one(flags)
+            found = block.flags[:, j].tolist(), block.seen[j], block.added[j], block.alone[j]
+            assert found == alone
+
 
 class TestZeroFrame:
     @staticmethod
@@ -116,54 +115,18 @@ class TestZeroFrame:
         used = 0 not in flags
         assert (block.alone[0] == blocks.ZERO_FRAME) == used
         if used:
-            assert (block.ramps[0, 0], block.flags[0].tolist()) == (7.5, [0, *flags[1:]])
+            assert (block.ramps[0, 0], block.flags[:, 0].tolist()) == (7.5, [0, *flags[1:]])
             seen = np.bitwise_or.reduce(flags)
             assert block.seen[0] == seen
             assert block.added[0] == seen & (JUMP_DET | PERSISTENCE)
         else:
             assert block.ramps[0, 0] == 0 or flags[0] & SATURATED
-            assert block.flags[0].tolist() == flags
+            assert block.flags[:, 0].tolist() == flags
 
     def test_it_is_not_used_if_zero_or_suppressed(self):
-        assert self.ramp([BAD, BAD], zero=0.0).flags[0].tolist() == [BAD, BAD]
-        assert self.ramp([BAD, BAD], suppress=True).flags[0].tolist() == [BAD, BAD]
+        assert self.ramp([BAD, BAD], zero=0.0).flags[:, 0].tolist() == [BAD, BAD]
+        assert self.ramp([BAD, BAD], suppress=True).flags[:, 0].tolist() == [BAD, BAD]
 
     def test_without_further_groups_nothing_is_saturated(self):
         block = self.ramp([SATURATED])
         assert (block.seen[0], block.added[0]) == (0, 0)
-
-
-class TestStartingRate:
-    @staticmethod
-    def rate(samples, flags, alone=0):
-        scratch = np.empty(len(samples))
-        ramps, flags = np.array([samples], "f4"), np.array([flags], "u1")
-        return starting_rate(ramps, flags, alone, few_groups(len(samples)), scratch)
-
-    @given(
-        st.lists(st.integers(-99, 99) | st.just(np.nan), min_size=7, max_size=7),
-        st.lists(st.sampled_from([0, 0, DO_NOT_USE, JUMP_DET]), min_size=7, max_size=7),
-    )
-    def test_it_is_the_median_of_the_usable_differences(self, samples, flags):
-        steps = [
-            after - before
-            for before, after, old, new in zip(
-                samples[:-1], samples[1:], flags[:-1], flags[1:], strict=True
-            )
-            if not (old & DO_NOT_USE or new & (DO_NOT_USE | JUMP_DET) or np.isnan(after - before))
-        ]
-        first = 0.0 if flags[0] & DO_NOT_USE else np.nan_to_num(samples[0])
-        expected = (np.median(steps) if steps else first) / GROUP_TIME
-        assert self.rate(samples, flags) == expected
-
-    def test_an_exposure_of_one_group_uses_its_sample(self):
-        assert self.rate([6.0], [0]) == 6.0 / ONE_GROUP_TIME
-
-    @pytest.mark.parametrize(("first", "expected"), [(6.0, 6.0 / ONE_GROUP_TIME), (np.nan, 0.0)])
-    def test_a_first_group_alone_counts_from_the_reset(self, first, expected):
-        rate = self.rate([first, 50.0, 90.0], [0, BAD, BAD], alone=blocks.FIRST_GROUP)
-        assert rate == expected
-
-    def test_a_zero_frame_took_the_time_of_a_frame(self):
-        rate = self.rate([6.0, 50.0, 90.0], [0, BAD, BAD], alone=blocks.ZERO_FRAME)
-        assert rate == 6.0 / FRAME_TIME

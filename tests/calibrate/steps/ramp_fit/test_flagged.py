@@ -28,8 +28,8 @@ PIXEL = Pixel(gain=2.0, noise=3.0, current=40.0)
 
 
 @kernel
-def add_odd_rates(exposure, low, odd, plan, total, block):
-    return flagged.add_odd_rates(exposure, 0, low, odd, plan, total, block)
+def add_odd_rates(exposure, low, odd, plan, work):
+    return flagged.add_odd_rates(exposure, 0, low, odd, plan, work)
 
 
 @kernel
@@ -46,7 +46,7 @@ def fit(samples, flags, *, pixeldq=0, suppress=True, groups=GROUPS):
         array[:] = 0
     work.sums.whole[:], work.sums.every_flag[:] = 1, UNUSABLE
     work.odd[:], work.noise[:], work.dq[:], work.current[:] = 1, PIXEL.noise, pixeldq, 0
-    count = add_odd_rates(exposure, 0, work.odd[0], plan, work.current, work.block)
+    count = add_odd_rates(exposure, 0, work.odd[0], plan, work)
     work.current[:] = PIXEL.current
     fit_odd(exposure, count, plan, work, rates)
     rate = type(rates)(*(array[0, 0] for array in rates))
@@ -67,19 +67,18 @@ class TestStartingRates:
         data = np.arange(4)[:, None] * np.array([8, 16, 24, 32])
         exposure, plan = few_ramps([data]), few_groups(4)
         work = make_stretch(3, 1, plan)
-        total = work.current
-        total[:] = 1
+        work.current[:] = 1
         odd = np.array([1, 0, 9], "u1")
-        count = add_odd_rates(exposure, 1, odd, plan, total, work.block)
+        count = add_odd_rates(exposure, 1, odd, plan, work)
         assert (count, work.block.where[:2].tolist()) == (2, [0, 2])
-        assert total.tolist() == [1 + 2, 1, 1 + 4]
+        assert work.current.tolist() == [1 + 2, 1, 1 + 4]
 
     def test_jumps_do_not_count(self):
         exposure = few_ramps(np.reshape([0, 8, 808, 816], (1, 4, 1)), [[[0], [0], [4], [0]]])
         plan = few_groups(4)
         work = make_stretch(1, 1, plan)
         work.current[:] = 0
-        add_odd_rates(exposure, 0, np.ones(1, "u1"), plan, work.current, work.block)
+        add_odd_rates(exposure, 0, np.ones(1, "u1"), plan, work)
         assert work.current[0] == 8 / GROUP_TIME
 
 

@@ -26,6 +26,15 @@ def test_network_moves_the_median_to_the_middle(values):
     assert sum(middle) / 2 == np.median(values)
 
 
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=40))
+def test_network_may_find_the_value_below_the_middle(values):
+    sorted_by_it = np.array(values, np.float64)
+    for low, high in median_network(len(values), lower=True):
+        sorted_by_it[[low, high]] = sorted(sorted_by_it[[low, high]])
+    middle = len(values) // 2
+    assert sorted_by_it[middle - 1 : middle + 1].tolist() == sorted(values)[middle - 1 : middle + 1]
+
+
 def test_network_omits_needless_exchanges():
     assert len(median_network(9)) < 26  # the number for sorting 9 values
     assert len(median_network(1)) == 0

@@ -75,7 +75,7 @@ class TestSplitting:
     @given(flags)
     def test_segments_are_runs_of_good_groups_that_may_begin_with_a_jump(self, flags):
         starts, stops = scratch()
-        count, longest = find_segments(np.array([flags], "u1"), starts, stops)
+        count, longest = find_segments(np.array(flags, "u1")[:, None], starts, stops)
         expected = good_runs(flags)
         assert list(zip(starts[:count], stops[:count], strict=True)) == expected
         assert longest == max((stop - start for start, stop in expected), default=0)
@@ -83,7 +83,7 @@ class TestSplitting:
     @given(flags)
     def test_single_groups_count_only_without_longer_segments(self, flags):
         starts, stops = scratch()
-        count = split_ramp(np.array([flags], "u1"), starts, stops)
+        count = split_ramp(np.array(flags, "u1")[:, None], starts, stops)
         longer = [(start, stop) for start, stop in good_runs(flags) if stop - start > 1]
         expected = longer or good_runs(flags)[:1]
         assert list(zip(starts[:count], stops[:count], strict=True)) == expected
@@ -119,19 +119,19 @@ class TestSlopes:
     )
     def test_slopes_are_weighted_least_squares(self, samples, start, length):
         stop = min(start + length, GROUPS)
-        ramp = np.array([samples], "f4")
+        ramp = np.array(samples, "f4")[:, None]
         expected = weighted_slope(samples[start:stop], ORDINARY)
         found = segment_slope(ramp, (start, stop), ORDINARY)
         # The weights are powers in single precision, to a relative error of 1e-6.
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-5 * max(np.abs(samples)))
 
     def test_one_group_and_two_groups(self):
-        ramp = np.array([[8, 12, 28]], "f4")
+        ramp = np.array([8, 12, 28], "f4")[:, None]
         assert segment_slope(ramp, (1, 2), ORDINARY) == 12 / GROUP_TIME
         assert segment_slope(ramp, (1, 3), ORDINARY) == (28 - 12) / GROUP_TIME
 
     def test_nan_samples_count_as_zero(self):
-        ramp = np.array([[1, np.nan, 3, 3, 5]], "f4")
+        ramp = np.array([1, np.nan, 3, 3, 5], "f4")[:, None]
         zero = np.array([[1, 0, 3, 3, 5]], "f4")
         found = segment_slope(ramp, (0, 5), ORDINARY)
         assert found == pytest.approx(weighted_slope(zero[0], ORDINARY), rel=1e-6)
@@ -139,13 +139,13 @@ class TestSlopes:
     @pytest.mark.parametrize("place", range(5))
     @pytest.mark.parametrize("value", [np.inf, -np.inf])
     def test_infinite_samples_have_no_slope(self, place, value):
-        ramp = np.arange(5, dtype="f4")[None].copy()
-        ramp[0, place] = value
+        ramp = np.arange(5, dtype="f4")[:, None]
+        ramp[place] = value
         assert np.isnan(segment_slope(ramp, (0, 5), ORDINARY))
 
     @pytest.mark.parametrize("noise", [0.0, np.nan, np.inf])
     def test_pixels_without_noise_have_no_slope(self, noise):
-        ramp = np.arange(5, dtype="f4")[None].copy()
+        ramp = np.arange(5, dtype="f4")[:, None]
         assert np.isnan(segment_slope(ramp, (0, 5), ORDINARY._replace(noise=noise)))
 
 

@@ -40,13 +40,14 @@ def test_every_array_holds_the_pixels_of_a_stretch(pixels, integrations, groups)
     for array in (*arrays(work.whole), *arrays(work.sums), work.noise, work.current, work.slope):
         assert array.shape == (pixels,)
     assert work.block.where.size == pixels + 1  # one more than can be odd
-    assert work.block.ramps.shape == (pixels + 1, groups)
+    assert work.block.ramps.shape == (groups, pixels + 1)
 
 
 def test_only_groups_in_use_take_space():
     work = make_stretch(4, 1, few_groups(9, window=(3, 6), group_range=(2, 8)))
-    assert work.block.ramps.shape == work.block.flags.shape == (5, 6)
+    assert work.block.ramps.shape == work.block.flags.shape == (6, 5)
     assert work.differences.shape == (2, 4)  # of the three groups to fit
+    assert work.steps.differences.shape == (2, 5)
 
 
 def test_no_two_arrays_share_memory():
