@@ -156,7 +156,7 @@ def registry() -> Path:
 
 
 def find_registered() -> Iterator[BatchFolder]:
-    """Yield this user's batches that still exist, oldest first.
+    """Yield this user's batches whose folders can be reached, oldest first.
 
     Raises
     ------
@@ -174,8 +174,14 @@ def find_registered() -> Iterator[BatchFolder]:
             output = location(json.loads(note.read_text(encoding="utf-8"))["output"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, FileError):
             continue
-        if _NAME.fullmatch(note.stem) and state_of(output).is_dir():
+        if _NAME.fullmatch(note.stem) and _is_readable_folder(state_of(output)):
             yield BatchFolder(output, note.stem)
+
+
+def _is_readable_folder(path: Path) -> bool:
+    with suppress(OSError):  # no permission, a file system that is gone, or a name too long
+        return path.is_dir()
+    return False
 
 
 def _age_key(note: Path) -> tuple[int, str]:

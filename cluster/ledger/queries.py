@@ -87,6 +87,9 @@ class HistoryQueries:
     ) -> Iterator[tuple[dict[str, Any], float, float, int | None]]:
         """Yield header, seconds, CPU seconds and peak memory of exposures that are done.
 
+        The CPU seconds are those of all processes that worked on the exposure. Damaged records are
+        left out.
+
         Parameters
         ----------
         pipeline : str
@@ -95,16 +98,18 @@ class HistoryQueries:
             Maximum number: the latest, the last one first.
         """
         query = (
-            "SELECT exposures.seconds, exposures.cpu, exposures.peak, inputs.header FROM exposures "
+            "SELECT exposures.seconds, exposures.cpu, exposures.stages, exposures.peak, "
+            "inputs.header FROM exposures "
             "JOIN batches ON exposures.batch = batches.id JOIN inputs ON inputs.path = "
             "exposures.path WHERE batches.pipeline = ? AND exposures.state = 'done' AND "
             "exposures.seconds IS NOT NULL ORDER BY exposures.id DESC LIMIT ?"
         )
         for row in self._rows(query, pipeline, count):
-            with suppress(ValueError, TypeError, RecursionError, zlib.error):  # damaged
+            with suppress(ValueError, TypeError, AttributeError, RecursionError, zlib.error):
                 header, peak = _unpack_header(row["header"]), row["peak"]
-                seconds = float(row["seconds"]), float(row["cpu"] or 0.0)
-                yield header, *seconds, None if peak is None else int(peak)
+                stages = float(sum(json.loads(row["stages"]).values()))
+                cpu = max(float(row["cpu"] or 0.0), stages)
+                yield header, float(row["seconds"]), cpu, None if peak is None else int(peak)
 
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""

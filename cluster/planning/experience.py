@@ -53,7 +53,7 @@ class Estimate:
     work : float
         Seconds for all exposures on one thread.
     measured : int
-        Number of exposures from which this is known.
+        Number of exposures from which this is known: those of the same kinds, or all if scaled.
     is_scaled : bool
         True if some exposures are of other kinds, so that the time is in proportion to their sizes.
     peak : int, optional
@@ -102,7 +102,7 @@ def find_experience(
 
 def _search(folders: Iterable[Path], pipeline: str) -> Iterator[list[MeasuredExposure]]:
     for folder in islice(dict.fromkeys(folders), MOST_LEDGERS):
-        with suppress(LedgerError), View(folder) as view:  # pruned, damaged, or another user's
+        with suppress(LedgerError, OSError), View(folder) as view:  # pruned, damaged, unreadable
             yield read_experience(view, pipeline)
 
 
@@ -120,8 +120,9 @@ def estimate(
         Exposures calibrated before.
     """
     paces = [each.work / each.values for each in measured if each.values]
-    total, is_scaled = 0.0, False
+    total, is_scaled, titles = 0.0, False, set()
     for group in groups:
+        titles.add(group.title)
         alike = [each.work for each in measured if each.title == group.title]
         values = count_values(group.title)
         if not alike and not (paces and values):
@@ -130,7 +131,8 @@ def estimate(
         total += group.members * (median(alike) if alike else median(paces) * (values or 0))
     if not measured:
         return None
-    peaks = [each.peak for each in measured if each.peak]
+    used = [each for each in measured if is_scaled or each.title in titles]
+    peaks = [each.peak for each in used if each.peak]
     return Estimate(
-        work=total, measured=len(measured), is_scaled=is_scaled, peak=max(peaks, default=None)
+        work=total, measured=len(used), is_scaled=is_scaled, peak=max(peaks, default=None)
     )

@@ -1,5 +1,7 @@
 """Estimates of a batch's time and memory from exposures that were calibrated before."""
 
+import json
+
 import pytest
 from support.recorded import record_batch
 
@@ -28,7 +30,13 @@ def test_an_exposure_takes_as_long_as_those_of_its_kind():
     found = estimate(
         [make_group(SMALL, 3)], [*make_measured(SMALL, 1, 2, 9), *make_measured(LARGE, 50, peak=8)]
     )
-    assert (found.work, found.measured, found.is_scaled, found.peak) == (6, 4, False, 8)
+    assert (found.work, found.measured, found.is_scaled, found.peak) == (6, 3, False, 7)
+
+
+def test_if_sizes_are_scaled_all_exposures_count():
+    measured = [*make_measured(SMALL, 1, 2), *make_measured("a, 9 x 9", 1, peak=9)]
+    found = estimate([make_group(SMALL, 1), make_group(LARGE, 1)], measured)
+    assert (found.measured, found.is_scaled, found.peak) == (3, True, 9)
 
 
 def test_exposures_of_another_kind_take_longer_if_they_are_larger():
@@ -72,6 +80,14 @@ def test_the_slower_of_wall_and_processor_time_counts(tmp_path):
         found = read_experience(view, "jump")
         assert read_experience(view, "superbias") == []
     assert [(each.title, each.work, each.peak) for each in found] == [(SMALL, 4, 7), (SMALL, 5, 7)]
+
+
+def test_the_processors_of_all_workers_count(tmp_path):
+    """`cpu` is that of the driver alone if workers make the tiles."""
+    stages = {"superbias": 3.0, "jump": 9.0}
+    folder = record(tmp_path, {"seconds": 5.0, "cpu": 0.1, "stages": json.dumps(stages)})
+    with View(folder.state) as view:
+        assert [each.work for each in read_experience(view, "jump")] == [12]
 
 
 def test_other_ledgers_are_searched_in_turn_if_the_own_knows_nothing(tmp_path):
