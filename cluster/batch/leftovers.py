@@ -62,11 +62,12 @@ def remove_leftovers(folder: BatchFolder, spared: Collection[str] = ()) -> None:
 
 
 def _clear_temporary() -> None:
-    """Remove temporary files of killed local clusters, and of killed workers' commands."""
+    """Remove temporary files of killed local clusters, plans, and workers' commands."""
     import dask
 
     base = dask.config.get("temporary-directory", None)
     remove_abandoned("hooks")
+    remove_abandoned("plan")
     remove_abandoned("sockets")
     remove_abandoned("workers", Path(base).absolute() if base else None)
 

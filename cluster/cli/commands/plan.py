@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import dask
 from rich.table import Table
 
 from calbatch.cluster.batch.arguments import BatchArguments
-from calbatch.cluster.batch.python_api import build_order, register
+from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
-from calbatch.cluster.batch.session import drive
+from calbatch.cluster.cli.commands._plan_measuring import explain_unmeasured, measure_examples
 from calbatch.cluster.cli.commands._plan_records import describe_estimate, describe_needs
 from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.display.quantities import describe_about, megabytes
-from calbatch.cluster.exposure.terminal import Console
-from calbatch.cluster.folder import find_registered, forget_batch, state_of
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.exposure.terminal import Console, print_text
+from calbatch.cluster.folder import find_registered, state_of
 from calbatch.cluster.ledger import DamagedLedgerError, LedgerError, View
 from calbatch.cluster.planning.dependencies import Dependencies
-from calbatch.cluster.planning.experience import (
-    Estimate,
-    MeasuredExposure,
-    estimate,
-    find_experience,
-    read_experience,
-)
+from calbatch.cluster.planning.experience import Estimate, estimate, find_experience
 from calbatch.cluster.planning.forecast import ExposureGroup, Forecast, forecast
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.inputs import parse_place, total_bytes
@@ -60,7 +54,7 @@ def main(
     output = parse_place(step.output_dir or ".")
     step.output_dir = str(output)
     graph = collect_units(step, find_inputs(step, order), output)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, stderr=as_json)
     with ExitStack() as stack:
         ledger = _open_ledger(stack, output)
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
@@ -83,12 +77,14 @@ def main(
             needs = forecast(chain.from_iterable(planner.plan_blocks(free)))
         if sums:
             sums.close()
-        others = (folder.state for folder in reversed(list(find_registered())))
-        experience = [] if measure else find_experience(ledger, others, step.name)
+        experience = [] if measure else find_experience(ledger, _find_others(), step.name)
     paths = [path for _, path in free]
     place = placement.choose_place(order.site, len(paths), total_bytes(paths))
     if measure:
-        experience = _measure(arguments, needs)
+        experience, failures = measure_examples(step, order, needs)
+        needs.errors |= failures
+        if not experience:
+            print_text(console, explain_unmeasured(needs, failures))
     expected = estimate(needs.groups, experience)
     workers, rules = _count_workers(place, needs), planner.resolution
     if as_json:
@@ -105,36 +101,17 @@ def main(
     else:
         _print(console, step.name, paths, rules=rules, needs=needs)
         if needs.groups:
-            _print_needs(console, needs, expected, place, _find_free(output))
+            _print_needs(console, needs, expected, place, _find_free(output), measure=measure)
         for reason in needs.errors.values():
             console.print(f"would fail: {reason}", style="red")
         _print_graph(console, graph, len(free))
     return 1 if needs.errors else 0
 
 
-def _measure(arguments: BatchArguments, needs: Forecast) -> list[MeasuredExposure]:
-    """Calibrate an exposure of each kind into a temporary folder; return their measurements."""
-    examples = [str(group.example) for group in needs.groups if group.example is not None]
-    if not examples:
-        return []
-    with tempfile.TemporaryDirectory(prefix="calbatch-") as folder:
-        values = {name: value for name, value in arguments.parameters.items() if name != "site"}
-        alone = replace(
-            arguments,
-            inputs=examples,
-            output_dir=folder,
-            parameters=values,
-            scheduler="sync",
-            site=None,
-            grain="auto",
-            only_failed=False,
-        )
-        result = drive(register(alone), Console(stderr=True))
-        try:
-            with View(result.folder.state) as view:
-                return read_experience(view, view.batch(result.name).pipeline)
-        finally:
-            forget_batch(result.folder)
+def _find_others() -> Iterator[Path]:
+    """Yield the folders of the ledgers of this user's batches, the latest ones first."""
+    with suppress(RequestError):  # experience is a help, not a need
+        yield from (folder.state for folder in reversed(list(find_registered())))
 
 
 def _open_ledger(stack: ExitStack, output: Location) -> View | None:
@@ -186,10 +163,12 @@ def _print_needs(
     expected: Estimate | None,
     place: placement.Place,
     free: int | None,
+    *,
+    measure: bool,
 ) -> None:
     """Print time, memory and disk space in words, then the memory by its parts."""
     workers = _count_workers(place, needs)
-    console.print(_describe_time(expected, workers))
+    console.print(_describe_time(expected, workers, measure=measure))
     if expected is not None and expected.peak:
         processes = workers if place.scheduler == "local" else min(workers, 1)
         console.print(_describe_memory(expected.peak, processes))
@@ -203,18 +182,24 @@ def _count_workers(place: placement.Place, needs: Forecast) -> int:
     return min(place.workers, count) if place.grain == "exposure" else place.workers
 
 
-def _describe_time(expected: Estimate | None, workers: int) -> str:
+def _describe_time(expected: Estimate | None, workers: int, *, measure: bool) -> str:
     """Return the time that exposures took before, and thus these will take, in words."""
+    if expected is None and measure:
+        return "time: unknown"
     if expected is None:
         return (
             "time: unknown until an exposure of this pipeline has been calibrated; --measure "
             "calibrates one of each kind now"
         )
-    how = f"with {format_count(workers, 'worker')}" if workers else "divided by the workers' number"
+    how = (
+        f"with {format_count(workers, 'worker')}"
+        if workers
+        else "of work, divided by the number of workers"
+    )
     before = format_count(expected.measured, "exposure")
     scaled = ", in proportion to their sizes" if expected.is_scaled else ""
     time = describe_about(expected.work / max(workers, 1))
-    return f"time: {time} {how}, as it took for {before} before{scaled}"
+    return f"time: {time} {how}, judging by {before} calibrated before{scaled}"
 
 
 def _describe_memory(peak: int, processes: int) -> str:

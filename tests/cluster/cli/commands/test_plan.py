@@ -127,7 +127,7 @@ def test_time_memory_and_disk_are_told_from_exposures_calibrated_before(
     for output in ("out", "another"):  # which has no ledger
         _, lines = forecast(date=DATE, force=True, output_dir=str(tmp_path / output))
         expected = describe_about(3 * work / 2)
-        said = f"time: {expected} with 1 worker, as it took for 2 exposures before"
+        said = f"time: {expected} with 1 worker, judging by 2 exposures calibrated before"
         assert find_line(lines, "time") == said
         assert find_line(lines, "memory") == f"memory: about {megabytes(peak)}, as before"
         size = table(lines, "kind")[0][-1]
@@ -160,11 +160,23 @@ def test_without_experience_the_time_is_measured_on_request(forecast, tmp_path, 
     )
     _, lines = forecast(measure=True)
     assert re.fullmatch(
-        r"time: about \d+ \w+ with 1 worker, as it took for 1 exposure before",
+        r"time: about \d+ \w+ with 1 worker, judging by 1 exposure calibrated before",
         find_line(lines, "time"),
     )
     assert list(registry.glob("*.json")) == []
     assert not (tmp_path / "out").exists()
+
+
+def test_other_batches_need_not_be_readable(forecast, registry):
+    """A note may name a folder on a disk that is gone: here, a name that no disk accepts."""
+    registry.mkdir(mode=0o700)
+    output = registry / ("long" * 100)
+    (registry / "20260101-000000-abcd.json").write_text(json.dumps({"output": str(output)}))
+    status, lines = forecast()
+    assert status == 0
+    assert find_line(lines, "time").startswith("time: unknown until")
+    registry.chmod(0o777)  # anyone could have written notes
+    assert forecast()[0] == 0
 
 
 def test_tiles_are_as_high_as_requested(forecast):
