@@ -203,7 +203,7 @@ class CalbatchPage(SchedulerPlugin):
             bar.follow(start, finish)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Remove all batches from dask's page Progress; drivers that live report them again."""
+        """Remove all batches from dask's page Progress; living drivers report them again."""
         while self._bars:
             self._bars.popitem()[1].clear()
 
