@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -89,6 +91,23 @@ def test_an_interrupt_leaves_nothing(simulated, tmp_path, left):
     with pytest.raises(KeyboardInterrupt):
         plan.main("superbias", [path], output_dir=out, measure=True, **options)
     assert left() == []
+
+
+ENDED = """
+import sys, calbatch.models.temporary as temporary
+from pathlib import Path
+temporary.make_process_folder("plan", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_the_folder_of_a_process_that_has_ended_is_removed(simulated, tmp_path, command):
+    folder = tmp_path / "temporary"
+    subprocess.run([sys.executable, "-c", ENDED, folder], check=True)
+    assert list(folder.glob("calbatch-plan-*")) != []
+    arguments = "superbias", simulated.exposures[0], "-o", tmp_path / "out", "--scheduler", "sync"
+    assert calbatch(command, *arguments, *(["--measure"] if command == "plan" else [])).status == 0
+    assert list(folder.glob("calbatch-plan-*")) == []
 
 
 @pytest.fixture
