@@ -7,7 +7,9 @@ from support import equations
 from support.repository import PAGES, ROOT, SOURCES, relative
 
 # Text is searched, since every process collects the tests, and parsing all modules takes seconds.
-KERNEL_MODULES = [p for p in SOURCES if re.search(r"^@(inner_)?kernel$", p.read_text(), re.M)]
+KERNEL_MODULES = [
+    p for p in SOURCES if re.search(r"^@(inner_)?(view_)?kernel$", p.read_text(), re.M)
+]
 
 
 def test_every_module_with_kernels_is_checked():

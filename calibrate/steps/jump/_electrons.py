@@ -1,4 +1,7 @@
-"""Compiled differences of successive groups in electrons, and their read noise."""
+"""Compiled differences of successive groups in electrons, and their read noise.
+
+Equations are numbered in docs/steps/jump.md. Source: stcal 1.20 ``twopoint_difference``.
+"""
 
 from typing import Any, NamedTuple
 

@@ -30,7 +30,7 @@ from calbatch.calibrate.steps.jump.sigma_clipping import (
     set_clipped_bounds,
 )
 from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
-from calbatch.calibrate.steps.ramp_fit.block import median_of
+from calbatch.calibrate.steps.ramp_fit.differences import median_of
 from calbatch.models import dq
 from calbatch.models.jit import kernel
 

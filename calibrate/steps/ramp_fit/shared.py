@@ -2,7 +2,8 @@
 
 In exposures of MIRI most ramps are such, since the same leading groups are flagged in all of them.
 The results are those of `segments`, bit for bit: a block holds other ramps in another tiling. For
-vectorization, see `block`.
+vectorization, see `block`. Equations are numbered in docs/steps/ramp_fit.md. Source: stcal 1.20
+``ramp_fitting`` (``slope_fitter.c``).
 """
 
 import math
