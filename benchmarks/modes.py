@@ -127,8 +127,8 @@ def measure(setting: Setting) -> list[Table]:
         for name in ("products", _folder_name(setting, case)):  # memory is too small for all cases
             shutil.rmtree(setting.cache / name, ignore_errors=True)
     costs.notes += [
-        "Slopes between short and long batches from exec to exit, after an unmeasured run of each",
-        "program: two processes of jwst, two workers of calbatch. Inputs and products are in",
+        "Slopes between short and long batches from exec to exit: two processes of jwst, two",
+        "workers of calbatch, which has compiled its kernels before. Inputs and products are in",
         "memory. The peak is the sampled sum of proportional set sizes in the long batch.",
     ]
     if setting.quick:
@@ -145,8 +145,7 @@ def _measure_case(setting: Setting, case: Case, costs: Table, ratios: Table) -> 
     programs = [_ours(setting, case, inputs, counts)]
     if setting.jwst_repeats:
         programs.append(_theirs(setting, case, inputs, jwst_counts))
-    for program in programs:
-        program.batch(program.few)  # compiles kernels, loads files
+    programs[0].batch(programs[0].few)  # compiles kernels
     for _ in range(setting.repeats):
         for size in ("few", "many"):
             for program in programs:
