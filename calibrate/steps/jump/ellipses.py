@@ -1,7 +1,7 @@
 """Ellipses: the one with the moments of a connected area, and the pixels inside one.
 
-Source: stcal 1.20 ``_sk_filter_areas``, ``ellipse_subim`` and ``point_inside_ellipse``, with the
-same functions of scikit-image.
+Source: stcal 1.20 ``_sk_filter_areas``, ``ellipse_subim`` and ``point_inside_ellipse``, whose
+functions of scikit-image are computed here with the same roundings.
 """
 
 import math

@@ -13,7 +13,9 @@ from typing import Any
 import dask
 from rich.table import Table
 
+from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.arguments import BatchArguments
+from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
 from calbatch.cluster.cli.commands._plan_measuring import explain_unmeasured, measure_examples
@@ -62,16 +64,8 @@ def main(
             graph = select_failed(graph, ledger, output)
         dependencies = Dependencies(graph.units)
         free = [(n, path) for n, path in enumerate(graph.paths) if not dependencies.is_held(n)]
-        planner = Planner(
-            step,
-            open_references(step, order.context),
-            date=order.exposure.date,
-            use_pars=order.pars,
-            fetch=partial(defer_fetching, console=console),
-            history=ledger,
-            checksums=sums,
-            rerun=order.rerun,
-            dependencies=dependencies,
+        planner = _make_planner(
+            step, order, dependencies=dependencies, ledger=ledger, sums=sums, console=console
         )
         with dask.config.set(order.exposure.dask_config()):
             needs = forecast(chain.from_iterable(planner.plan_blocks(free)))
@@ -106,6 +100,29 @@ def main(
             console.print(f"would fail: {reason}", style="red")
         _print_graph(console, graph, len(free))
     return 1 if needs.errors else 0
+
+
+def _make_planner(
+    step: Step,
+    order: Order,
+    *,
+    dependencies: Dependencies,
+    ledger: View | None,
+    sums: ReferenceChecksums | None,
+    console: Console,
+) -> Planner:
+    """Return a planner that fetches nothing, but prints what would be fetched."""
+    return Planner(
+        step,
+        open_references(step, order.context),
+        date=order.exposure.date,
+        use_pars=order.pars,
+        fetch=partial(defer_fetching, console=console),
+        history=ledger,
+        checksums=sums,
+        rerun=order.rerun,
+        dependencies=dependencies,
+    )
 
 
 def _find_others() -> Iterator[Path]:
