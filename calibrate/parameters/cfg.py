@@ -163,8 +163,9 @@ Entry = str | list[str]
 def _entries(step: Step, usual: Step | None, alias: str, *, chosen: bool) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     defaults = usual.parameter_values() if usual else {}
+    declared = step.parameters()
     for name, (value, source) in step.parameter_values().items():
-        parameter = step.parameters()[name]
+        parameter = declared[name]
         if name.startswith("override_") and value is None:
             continue
         if usual and (parameter.text(value), source) == (

@@ -36,12 +36,14 @@ def json_digest(value: Any) -> str:
 
 def parameters_of(step: Step) -> dict[str, dict[str, list[str]]]:
     """Return the parameters of each section as text, with the sources of their values."""
+    return {s: _texts(part) for s, part in {"": step, **step.steps()}.items()}
+
+
+def _texts(step: Step) -> dict[str, list[str]]:
+    declared = step.parameters()
     return {
-        section: {
-            name: [part.parameters()[name].text(value), source]
-            for name, (value, source) in part.parameter_values().items()
-        }
-        for section, part in {"": step, **step.steps()}.items()
+        name: [declared[name].text(value), source]
+        for name, (value, source) in step.parameter_values().items()
     }
 
 
