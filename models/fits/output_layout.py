@@ -27,6 +27,7 @@ from calbatch.models.fits.output_hdus import (
     update_cards,
 )
 from calbatch.models.storage import files
+from calbatch.models.storage.local_files import begin_flush
 
 Array = npt.NDArray[Any]
 
@@ -107,8 +108,10 @@ class ImageExtent(HduExtent):
         """Number of rows of a plane."""
         return self.shape[-2] if self.shape else 0
 
-    def write_rows(self, descriptor: int, rows: tuple[int, int], array: Array) -> Receipt:
-        """Write a band of rows of every plane."""
+    def write_rows(
+        self, descriptor: int, rows: tuple[int, int], array: Array, *, to_disk: bool = False
+    ) -> Receipt:
+        """Write a band of rows of every plane; with ``to_disk``, begin to flush it at once."""
         self._require_fit(rows, array)
         start, stop = rows
         width = self.shape[-1]
@@ -119,6 +122,8 @@ class ImageExtent(HduExtent):
         for plane, band in enumerate(bands):
             first = (plane * self.rows + start) * width
             total = add(total, self._write_band(descriptor, first, band))
+            if to_disk:
+                begin_flush(descriptor, self._position(first), self._position(first + band.size))
         return Receipt(self.field, rows, total)
 
     def _require_fit(self, rows: tuple[int, int], array: Array) -> None:
@@ -131,6 +136,10 @@ class ImageExtent(HduExtent):
             raise ModelError(f"{where} must have shape {shape}, not {array.shape}")
         if array.dtype != self.dtype and not (array.dtype == bool and self.dtype == np.uint8):
             raise ModelError(f"{where} must be {self.dtype}, not {array.dtype}")
+
+    def _position(self, element: int) -> int:
+        """Return the position of an element of the data unit in the file."""
+        return self.data_offset + element * self.dtype.itemsize
 
     def _write_band(self, descriptor: int, first: int, band: Array) -> int:
         """Write consecutive rows from an element of the data unit on, and return their sum."""

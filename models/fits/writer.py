@@ -192,7 +192,7 @@ class FitsWriter:
         if field not in self._fields:
             raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
         with self._naming(), self._open_for_writing() as descriptor:
-            return self._fields[field].write_rows(descriptor, rows, array)
+            return self._fields[field].write_rows(descriptor, rows, array, to_disk=self._fsync)
 
     def narrow(self, fields: Iterable[str]) -> Self:
         """Return a small copy for other processes, which can only write rows of some fields."""

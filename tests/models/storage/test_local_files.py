@@ -8,7 +8,7 @@ import pytest
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage import local_files
-from calbatch.models.storage.local_files import LocalFile, OpenLocalFile
+from calbatch.models.storage.local_files import LocalFile, OpenLocalFile, begin_flush
 
 CONTENT = b"SIMPLE  = " * 20_000
 
@@ -123,3 +123,24 @@ def test_small_reads_make_few_system_calls(path):
         for position in range(0, len(CONTENT), 80):
             assert read(position, 80) == CONTENT[position : position + 80]
     assert len(calls) == pytest.approx(len(CONTENT) / local_files._READ_AHEAD, abs=1)
+
+
+@pytest.mark.parametrize("bounds", [(0, 1 << 20), (100, (1 << 20) - 100), (5, 6)])
+def test_flushing_early_changes_no_bytes(tmp_path, bounds):
+    content = bytes(range(256)) * 4096
+    with (tmp_path / "a").open("w+b") as file:
+        file.write(content)
+        file.flush()
+        begin_flush(file.fileno(), *bounds)
+        os.fsync(file.fileno())
+    assert (tmp_path / "a").read_bytes() == content
+
+
+def test_flushing_early_is_an_advice_that_a_pipe_may_refuse():
+    read, write = os.pipe()
+    try:
+        begin_flush(write, 0, 1 << 20)
+        assert os.write(write, b"a") == 1
+    finally:
+        os.close(read)
+        os.close(write)
