@@ -35,7 +35,8 @@ from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.model import DataModel
 from calbatch.models.saving import SaveResult, build_saving_graph, save_result
-from calbatch.models.storage.files import content_digest, read_stamp
+from calbatch.models.storage.content_digests import content_digest
+from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.stamps import Stamp

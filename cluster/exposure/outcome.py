@@ -74,7 +74,7 @@ class Outcome:
         The files written.
     content : str
         Digest of the input's bytes, or its version; see
-        `calbatch.models.storage.files.content_digest`.
+        `calbatch.models.storage.content_digests.content_digest`.
     error : str
         The reason for a failure, in one line; empty on success.
     details : str

@@ -154,7 +154,7 @@ class ExposureRow(_Row):
         Digest of the input's headers.
     content : str, optional
         Digest of the input's bytes, or its version; see
-        `calbatch.models.storage.files.content_digest`.
+        `calbatch.models.storage.content_digests.content_digest`.
     note : str
         The reason why it was calibrated, or why it was not.
     pipeline, product : str, optional

@@ -37,7 +37,8 @@ from calbatch.cluster.planning.resolving import FetchFunction, Resolution, resol
 from calbatch.models import datamodels
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.layout import read_layout, verify_checksums
-from calbatch.models.storage.files import content_digest, current_version, read_stamp
+from calbatch.models.storage.content_digests import content_digest
+from calbatch.models.storage.files import current_version, read_stamp
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.stamps import FileVersion
 from calbatch.models.threads import ThreadPool
@@ -351,7 +352,7 @@ def _has_same_content(planned: PlannedExposure) -> bool:
     """Return whether an input still has the bytes that were calibrated, after reading it."""
     before = planned.content
     try:
-        planned.content = content_digest(read_stamp(planned.path))
+        planned.content = content_digest(read_stamp(planned.path), before)
     except ModelError:  # calibrating it again reports the error
         return False
     if before in ("", planned.content):

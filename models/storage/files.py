@@ -109,34 +109,6 @@ def open_file(stamp: Stamp, ranges: Sequence[Range] = ()) -> AbstractContextMana
     return _file_of(stamp).open(stamp, ranges)
 
 
-def content_digest(stamp: Stamp) -> str:
-    """Return a digest of a file's content, after verifying that the file is unchanged.
-
-    A local file is read again. An object is not: its store confirmed its version after each read.
-
-    Parameters
-    ----------
-    stamp : Stamp
-        The file as it was before its pixels were read.
-
-    Returns
-    -------
-    str
-        ``sha256:`` and the digest of a local file as stored; the version of an object after its
-        kind, such as ``etag:`` (see `calbatch.models.storage.stores.ObjectInfo`).
-
-    Raises
-    ------
-    ChangedError
-        If anything about the file has changed, even its permissions.
-    FileError
-        If the file is gone.
-    StorageError
-        If the disk fails.
-    """
-    return _file_of(stamp).content_digest(stamp)
-
-
 @contextmanager
 def open_decompressed(stamp: Stamp) -> Iterator[ReadAt]:
     """Open a file and yield a function that reads by position, decompressing gzipped content.

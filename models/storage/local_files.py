@@ -21,7 +21,7 @@ from calbatch.models.errors import (
     StorageError,
     format_count,
 )
-from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Range, ReadAt, Stamp
+from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Hashing, Range, ReadAt, Stamp
 
 _READ_AHEAD = 1 << 16
 _PAGE = 1 << 12
@@ -112,8 +112,8 @@ class LocalFile:
         finally:
             os.close(descriptor)
 
-    def content_digest(self, stamp: Stamp) -> str:
-        """Return ``sha256:`` and the digest of the file as stored.
+    def content_digest(self, stamp: Stamp, hashing: Hashing) -> str:
+        """Return the kind and the digest of the file as stored.
 
         The file is read to its end. Soon after its pixels were read, the system still caches it.
 
@@ -128,14 +128,14 @@ class LocalFile:
         """
         with self.open(stamp) as file, file.stream() as stream:
             try:
-                digest = hashlib.file_digest(cast("io.BufferedReader", stream), "sha256")
+                digest = hashlib.file_digest(cast("io.BufferedReader", stream), hashing.new)
                 status = os.fstat(stream.fileno())
             except OSError as error:
                 raise _disk_error(stamp.path, error) from error
         now = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         if now != (stamp.size, stamp.mtime_ns, stamp.ctime_ns):
             raise ChangedError(stamp.path, "was replaced or changed while it was read")
-        return f"sha256:{digest.hexdigest()}"
+        return f"{hashing.kind}:{digest.hexdigest()}"
 
 
 class OpenLocalFile:

@@ -7,7 +7,7 @@ It has two implementations: `calbatch.models.storage.local_files` and, for objec
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 ReadAt = Callable[[int, int], bytes]
 """Takes a position and a number of bytes; returns the bytes, fewer where the file ends."""
@@ -17,6 +17,21 @@ Range = tuple[int, int]
 
 GZIP_MAGIC = b"\x1f\x8b"
 """The first bytes of a gzipped file."""
+
+
+class Hashing(NamedTuple):
+    """A kind of digest.
+
+    Attributes
+    ----------
+    kind : str
+        Its name.
+    new : callable
+        Returns a digest in the making, such as `hashlib.sha256`.
+    """
+
+    kind: str
+    new: Callable[[], Any]
 
 
 class FileVersion(NamedTuple):
@@ -113,6 +128,6 @@ class File(Protocol):
         """Open the file and verify that it still has the given stamp."""
         ...
 
-    def content_digest(self, stamp: Stamp) -> str:
+    def content_digest(self, stamp: Stamp, hashing: Hashing) -> str:
         """Return a digest, or the version, of the content that the stamp stands for."""
         ...

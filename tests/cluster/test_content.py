@@ -8,6 +8,7 @@ import sqlite3
 
 import pytest
 from support.batches import DATE, calbatch, quiet_console
+from support.xxh64 import xxh64_of
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -38,8 +39,8 @@ def run(exposures, tmp_path):
     return again
 
 
-def sha256(path):
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+def digest_of(path):
+    return f"xxh64:{xxh64_of(path.read_bytes())}"
 
 
 def contents(result):
@@ -65,7 +66,7 @@ def alter(path, position=None):
 def test_all_schedulers_record_the_same_digests(run, exposures, scheduler, grain):
     how = {"workers": 2} if scheduler != "sync" else {}
     result = run(scheduler=scheduler, grain=grain, tile_rows=7, **how)
-    assert contents(result) == [sha256(path) for path in exposures]
+    assert contents(result) == [digest_of(path) for path in exposures]
     entries = json.loads(result.folder.manifest.read_text())["exposures"]
     assert [entry["content"] for entry in entries] == contents(result)
     assert [outcome.content for outcome in result.outcomes] == contents(result)
@@ -77,7 +78,7 @@ def test_the_digest_of_a_compressed_input_is_of_its_compressed_bytes(run, exposu
     packed = tmp_path / "in" / f"{exposures[0].name}.gz"
     packed.write_bytes(gzip.compress(exposures[0].read_bytes()))
     result = cluster.run("superbias", packed, tmp_path / "out", console=quiet_console(), **HOW)
-    assert contents(result) == [sha256(packed)]
+    assert contents(result) == [digest_of(packed)]
 
 
 def test_altered_pixels_are_found_only_with_verify(run, exposures, tmp_path):
@@ -95,7 +96,7 @@ def test_altered_pixels_are_found_only_with_verify(run, exposures, tmp_path):
     assert f"done again: {exposures[1]}: its contents have changed" in completed.out
     again = run(verify=True)
     assert again.counts == {"kept": 2, "done": 1}
-    assert contents(again) == [sha256(path) for path in exposures] != before
+    assert contents(again) == [digest_of(path) for path in exposures] != before
     with View(again.folder.state) as view:
         (_, second, _) = view.exposures(again.batch.id)
     assert second.note == "its contents have changed, though its size, time and header have not"
@@ -114,7 +115,7 @@ def test_an_altered_header_is_found_only_with_verify(run, exposures):
     with View(again.folder.state) as view:
         (_, _, third) = view.exposures(again.batch.id)
     assert third.note == "its header has changed, though its size and time have not"
-    assert third.content == sha256(exposures[2])
+    assert third.content == digest_of(exposures[2])
 
 
 def test_a_ledger_without_digests_stays_usable(run, exposures, tmp_path):
@@ -131,7 +132,21 @@ def test_a_ledger_without_digests_stays_usable(run, exposures, tmp_path):
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     verified = run(verify=True)  # no digest to compare with yet
     assert verified.counts == {"kept": 3}
-    assert contents(verified) == [sha256(path) for path in exposures]
+    assert contents(verified) == [digest_of(path) for path in exposures]
+
+
+def test_sha256_digests_of_an_older_ledger_are_compared(run, exposures):
+    ledger = run().folder.state / NAME
+    older = [f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in exposures]
+    with sqlite3.connect(ledger) as connection:
+        connection.executemany(
+            "UPDATE exposures SET content = ? WHERE number = ?",
+            [(content, number) for number, content in enumerate(older)],
+        )
+    alter(exposures[1])
+    verified = run(verify=True)
+    assert verified.counts == {"kept": 2, "done": 1}
+    assert contents(verified) == [older[0], digest_of(exposures[1]), older[2]]
 
 
 def _as_of_version_1(path):
@@ -174,7 +189,7 @@ def test_an_input_changed_without_a_trace_is_calibrated_again(simulated, exposur
 
     result = cluster.run(Meddling, exposures, tmp_path / "out", console=quiet_console(), **HOW)
     assert result.counts == {"done": 3}
-    assert contents(result) == [sha256(path) for path in exposures]
+    assert contents(result) == [digest_of(path) for path in exposures]
     with View(result.folder.state) as view:
         (_, second, _) = view.exposures(result.batch.id)
         assert [a.result for a in view.attempts(second.id)] == ["changed", "done"]

@@ -9,8 +9,10 @@ import pytest
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage import local_files
 from calbatch.models.storage.local_files import LocalFile, OpenLocalFile, begin_flush
+from calbatch.models.storage.stamps import Hashing
 
 CONTENT = b"SIMPLE  = " * 20_000
+SHA256 = Hashing("sha256", hashlib.sha256)
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_the_version_of_an_unusable_file_is_none(path, tmp_path):
 
 
 def test_a_digest_is_that_of_the_stored_bytes(path):
-    digest = LocalFile(path).content_digest(LocalFile(path).stamp())
+    digest = LocalFile(path).content_digest(LocalFile(path).stamp(), SHA256)
     assert digest == f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
@@ -94,7 +96,7 @@ def test_no_digest_after_a_change_that_restores_size_and_time(path):
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(stamp.mtime_ns, stamp.mtime_ns))
     with pytest.raises(ChangedError, match="was replaced or changed while it was read"):
-        LocalFile(path).content_digest(stamp)
+        LocalFile(path).content_digest(stamp, SHA256)
 
 
 def test_a_disk_that_fails_is_reported(path, monkeypatch):

@@ -1,6 +1,7 @@
 """The interface of files, held by both of its implementations."""
 
 import gzip
+import hashlib
 
 import fsspec
 import pytest
@@ -9,9 +10,10 @@ from calbatch.models.errors import ChangedError, FileError
 from calbatch.models.storage.local_files import LocalFile
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.remote_files import RemoteFile
-from calbatch.models.storage.stamps import FileVersion, Stamp
+from calbatch.models.storage.stamps import FileVersion, Hashing, Stamp
 
 CONTENT = bytes(range(256)) * 1000
+SHA256 = Hashing("sha256", hashlib.sha256)
 
 
 class Local:
@@ -124,11 +126,11 @@ def test_an_empty_file_has_no_stamp(stored):
 
 
 def test_a_digest_stands_for_one_content(stored):
-    first = stored.file.content_digest(stored.file.stamp())
+    first = stored.file.content_digest(stored.file.stamp(), SHA256)
     assert ":" in first
-    assert stored.file.content_digest(stored.file.stamp()) == first
+    assert stored.file.content_digest(stored.file.stamp(), SHA256) == first
     stored.write(CONTENT[::-1])
-    assert stored.file.content_digest(stored.file.stamp()) != first
+    assert stored.file.content_digest(stored.file.stamp(), SHA256) != first
 
 
 def test_a_new_link_does_not_change_a_stamp():

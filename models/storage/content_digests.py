@@ -1,0 +1,44 @@
+"""Digests of the contents of files, by which a later change is found."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from calbatch.models.storage.files import file_at
+from calbatch.models.storage.stamps import Hashing, Stamp
+from calbatch.models.storage.xxh64 import Xxh64
+
+KINDS: Mapping[str, Any] = {"xxh64": Xxh64, "sha256": hashlib.sha256}
+"""The digests of local files by name: that which is recorded, and that which older ledgers have."""
+
+
+def content_digest(stamp: Stamp, like: str = "") -> str:
+    """Return a digest of a file's content, after verifying that the file is unchanged.
+
+    A local file is read again. An object is not: its store confirmed its version after each read.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file as it was before its pixels were read.
+    like : str
+        An earlier digest to compare with, whose kind is chosen.
+
+    Returns
+    -------
+    str
+        ``xxh64:`` and the digest of a local file as stored; the version of an object after its
+        kind, such as ``etag:`` (see `calbatch.models.storage.stores.ObjectInfo`).
+
+    Raises
+    ------
+    ChangedError
+        If anything about the file has changed, even its permissions.
+    FileError
+        If the file is gone.
+    StorageError
+        If the disk fails.
+    """
+    earlier = like.partition(":")[0]
+    kind = earlier if earlier in KINDS else next(iter(KINDS))
+    return file_at(stamp.path).content_digest(stamp, Hashing(kind, KINDS[kind]))
