@@ -117,7 +117,9 @@ def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
     costs = Table("Cost of a further exposure by mode, two cores", COLUMNS)
     ratios = Table(
-        "jwst's cost over calbatch's by mode", ["case", "wall", "CPU", "minimum", "goal", "memory"]
+        "jwst's cost over calbatch's by mode",
+        ["case", "wall", "CPU", "minimum", "goal", "memory"],
+        gains=["wall", "CPU"],
     )
     for case in CASES:
         try:

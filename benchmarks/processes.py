@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,32 @@ def run(
             cpu = sum(_wait_for(p, log) for p, log in zip(started, logs, strict=True))
             wall = time.perf_counter() - start
     return Run(wall, cpu + reap(), sampler.peak, load)
+
+
+def time_first_output(command: Command, environment: Mapping[str, str]) -> float:
+    """Run a command on a terminal of its own; return the seconds until that shows something.
+
+    Raises
+    ------
+    SystemExit
+        If the command fails.
+    """
+    terminal, end = pty.openpty()
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [str(part) for part in command], env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL, stdout=end, stderr=end,
+    )  # fmt: skip
+    os.close(end)
+    os.read(terminal, 1)
+    seconds = time.perf_counter() - start
+    with suppress(OSError):  # raised at the end of the command
+        while os.read(terminal, 1 << 16):
+            pass
+    os.close(terminal)
+    if process.wait() != 0:
+        sys.exit(f"{process.args!r} ended with {process.returncode}")
+    return seconds
 
 
 def _adopt_orphans() -> None:

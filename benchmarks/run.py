@@ -1,11 +1,13 @@
 """Measure the speed and memory of calbatch, compared with jwst 3.0.0.
 
     python benchmarks/run.py [--quick] [--only speed,memory,graph,shapes] [--out results.json]
-    python benchmarks/run.py --only modes,cliff
+    python benchmarks/run.py --only start,modes,cliff
+    python benchmarks/run.py --only start --check benchmarks/ratios.json
 
 Everything is measured in one run on the same two cores; the results are tables of medians and
-ratios, which docs/performance.md explains. The sections modes and cliff take hours, and are
-measured only if they are named.
+ratios, which docs/performance.md explains. The sections start, modes and cliff take long, and are
+measured only if they are named. --check compares the ratios to jwst with stored ones, and fails if
+calbatch has become slower.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("speed", "memory", "graph", "shapes")
-LONG = ("modes", "cliff")
+LONG = ("start", "modes", "cliff")
 """Sections that are measured only if they are named."""
 PACKAGES = ("calbatch", "jwst", "dask", "numba", "numpy", "astropy")
 
@@ -44,6 +46,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jwst-counts", metavar="N,M", help="the same for jwst")
     parser.add_argument("--repeats", type=int, help="number of runs of each batch")
     parser.add_argument("--jwst-repeats", type=int, help="the same for jwst; 0 omits jwst")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", help="fail if ratios are worse than those in FILE"
+    )
+    parser.add_argument("--store", type=Path, metavar="FILE", help="store the ratios in FILE")
     return parser.parse_args()
 
 
@@ -58,17 +64,24 @@ def parse_pair(text: str) -> tuple[int, int]:
     return few, many
 
 
-def make_setting(options: argparse.Namespace) -> Any:
+def make_setting(options: argparse.Namespace, section: str) -> Any:
+    """Return the extent of a section."""
     from setting import Setting
+    from start import REPEATS
 
-    repeats = 1 if options.quick else 3
+    repeats = options.repeats
+    if repeats is None:
+        repeats = 1 if options.quick else REPEATS if section == "start" else 3
+    jwst_repeats = options.jwst_repeats
+    if jwst_repeats is None:
+        jwst_repeats = repeats if section == "start" else 1
     return Setting(
         cache=options.cache,
         disk=options.disk,
         counts=parse_pair(options.counts or ("2,6" if options.quick else "8,24")),
         jwst_counts=parse_pair(options.jwst_counts or ("2,4" if options.quick else "4,8")),
-        repeats=repeats if options.repeats is None else options.repeats,
-        jwst_repeats=1 if options.jwst_repeats is None else options.jwst_repeats,
+        repeats=repeats,
+        jwst_repeats=jwst_repeats,
         quick=options.quick,
     )
 
@@ -86,17 +99,23 @@ def describe_environment(cores: int) -> dict[str, Any]:
 
 def main() -> None:
     options = parse_arguments()
+    from ratios import check_ratios, load_ratios, store_ratios
     from setting import use_two_cores
 
+    stored = load_ratios(options.check) if options.check else {}
     results: dict[str, Any] = {"about": describe_environment(use_two_cores())}
     print(*(f"{name}: {value}" for name, value in results["about"].items()), sep="\n")
-    setting = make_setting(options)
     for name in options.only.split(","):
+        setting = make_setting(options, name)
         tables = importlib.import_module(name).measure(setting)
         results[name] = [table.as_json() for table in tables]
         print(*tables, sep="\n", flush=True)
         if options.out:
             options.out.write_text(json.dumps(results, indent=1))
+    if options.store:
+        store_ratios(results, options.store)
+    if options.check:
+        print(check_ratios(results, stored))
 
 
 if __name__ == "__main__":

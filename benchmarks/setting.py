@@ -96,16 +96,20 @@ class Setting:
         *,
         inputs: Inputs | None = None,
         memory: bool = False,
+        again: bool = False,
         **environment: str,
     ) -> Run:
         """Run commands that write the given number of products.
+
+        With ``again``, calbatch knows its earlier batches, and calibrates nothing twice.
 
         Only products of earlier runs are kept, and are replaced. New files would need memory that
         the machine has never used; a virtual machine requests each such page from its host, which
         can take longer than the calibration.
         """
         output.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(output / ".calbatch", ignore_errors=True)
+        if not again:
+            shutil.rmtree(output / ".calbatch", ignore_errors=True)
         before = _stamps(output)
         references = (inputs or self.full_frames).environment
         result = run(commands, {**references, **QUIET, **environment}, memory=memory)

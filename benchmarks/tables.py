@@ -1,6 +1,6 @@
 """Results as tables of text, and as JSON values."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -18,12 +18,15 @@ class Table:
         Strings and numbers; None is printed as a dash.
     notes : list of str
         Explanations below the table.
+    gains : list of str
+        Columns with ratios of which more is better, and which later measurements must not lose.
     """
 
     title: str
     columns: list[str]
     rows: list[list[Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    gains: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         cells = [self.columns, *([format_cell(value) for value in row] for row in self.rows)]
@@ -34,8 +37,7 @@ class Table:
 
     def as_json(self) -> dict[str, Any]:
         """Return the table as plain values."""
-        return {"title": self.title, "columns": self.columns, "rows": self.rows,
-                "notes": self.notes}  # fmt: skip
+        return asdict(self)
 
 
 def format_cell(value: Any) -> str:

@@ -1,11 +1,10 @@
 """The plots of docs/performance.md show the numbers of the results."""
 
-import importlib.util
 import json
 import sys
 
 import pytest
-from support.repository import ROOT
+from support.benchmark_scripts import load_benchmark
 
 SPEED = {
     "title": "Full frames",
@@ -33,11 +32,7 @@ MODES = [
 @pytest.fixture(scope="module")
 def plots():
     """Return the script as a module."""
-    path = ROOT / "benchmarks" / "plots.py"
-    spec = importlib.util.spec_from_file_location("plots_of_results", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("plots")
 
 
 def test_speed_is_drawn_by_number_of_exposures(plots):
