@@ -262,16 +262,10 @@ class LazyArrays:
         """Return a branch of the metadata."""
         raise NotImplementedError
 
-    @property
-    def _own_keywords(self) -> list[str]:
-        """The metadata outside the tree ``meta``, such as the name of a slit."""
-        names = (path.partition(".")[0] for path in self.schema.keywords)
-        return [name for name in dict.fromkeys(names) if name != "meta"]
-
     def _hint(self, name: str) -> str:
         schema = self.schema
         near = difflib.get_close_matches(
-            name, [*schema.fields, *schema.lists, *self._own_keywords], 1
+            name, [*schema.fields, *schema.lists, *schema.own_keywords], 1
         )
         return f"; did you mean {near[0]!r}?" if near else ""
 

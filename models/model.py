@@ -259,7 +259,7 @@ class DataModel(Plottable):
     def to_flat_dict(self) -> dict[str, Any]:
         """Return the metadata that are set, by dotted path."""
         tree = self._content.tree
-        names = ("meta", *self._own_keywords)
+        names = ("meta", *self.schema.own_keywords)
         return flatten({name: tree[name] for name in names if name in tree})
 
     def value_in_asdf(self, path: str) -> Any:

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.unit import SCIENCE, Member, Unit
 from calbatch.cluster.folder import BatchFolder, forget_batch, state_of
 from calbatch.cluster.ledger import Ledger, LedgerError, View
+from calbatch.cluster.ledger.header_rows import pack_alone
 from calbatch.cluster.ledger.salvage import (
     copy_rows,
     is_intact,
@@ -234,9 +234,12 @@ def _verify(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     if not _is(path, row["size"], row["mtime_ns"], row["digest"]):
         return  # the input has changed: a batch that names it will calibrate it
     with suppress(ModelError, OSError), datamodels.open(path) as model:
-        header = json.dumps(model.to_flat_dict()).encode()
-        values = path, row["size"], row["mtime_ns"], row["digest"], zlib.compress(header, 1)
-        connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)", values)
+        values = path, row["size"], row["mtime_ns"], row["digest"], pack_alone(model.to_flat_dict())
+        connection.execute(
+            "INSERT OR REPLACE INTO inputs (path, size, mtime_ns, digest, header) "
+            "VALUES (?, ?, ?, ?, ?)",
+            values,
+        )
 
 
 def _find_main_input(connection: sqlite3.Connection, row: sqlite3.Row) -> str:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from calbatch.cluster.ledger.records import BatchRow, KnownHeader, ProductRow
+from calbatch.cluster.ledger.header_rows import HeaderRows
+from calbatch.cluster.ledger.records import BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.sqlite_errors import decoding
 
-_LONGEST_HEADER = 64 << 20
-"""Size limit of a header's JSON in bytes; no real header comes close."""
 
-
-class HistoryQueries:
+class HistoryQueries(HeaderRows):
     """Mixin with queries for earlier work."""
 
     path: Path
@@ -25,24 +22,6 @@ class HistoryQueries:
 
     def _rows(self, query: str, *values: Any) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
-
-    def find_headers(self, places: Sequence[tuple[str, int, int]]) -> dict[str, KnownHeader]:
-        """Return the headers of unchanged inputs, by path.
-
-        Parameters
-        ----------
-        places : sequence of (str, int, int)
-            Path, size and modification time of each input; at most a few hundred.
-        """
-        now = {path: (size, mtime_ns) for path, size, mtime_ns in places}
-        query = "SELECT path, size, mtime_ns, digest, header FROM inputs WHERE path IN "
-        headers = {}
-        for row in self._rows(query + _marks(now), *now):
-            if (row["size"], row["mtime_ns"]) == now[row["path"]]:
-                # A damaged header is read again from the file.
-                with suppress(ValueError, TypeError, RecursionError, zlib.error):
-                    headers[row["path"]] = KnownHeader(row["digest"], _unpack_header(row["header"]))
-        return headers
 
     def find_checksum(self, path: str, size: int, mtime_ns: int) -> str | None:
         """Return the checksum of an unchanged reference; None if it is not recorded."""
@@ -98,18 +77,18 @@ class HistoryQueries:
             Maximum number: the latest, the last one first.
         """
         query = (
-            "SELECT exposures.seconds, exposures.cpu, exposures.stages, exposures.peak, "
-            "inputs.header FROM exposures "
+            "SELECT inputs.*, exposures.seconds, exposures.cpu, exposures.stages, exposures.peak "
+            "FROM exposures "
             "JOIN batches ON exposures.batch = batches.id JOIN inputs ON inputs.path = "
             "exposures.path WHERE batches.pipeline = ? AND exposures.state = 'done' AND "
             "exposures.seconds IS NOT NULL ORDER BY exposures.id DESC LIMIT ?"
         )
-        for row in self._rows(query, pipeline, count):
-            with suppress(ValueError, TypeError, AttributeError, RecursionError, zlib.error):
-                header, peak = _unpack_header(row["header"]), row["peak"]
+        for row in self._unpack_measured(self._rows(query, pipeline, count)):
+            with suppress(ValueError, TypeError, AttributeError, RecursionError):
                 stages = float(sum(json.loads(row["stages"]).values()))
                 cpu = max(float(row["cpu"] or 0.0), stages)
-                yield header, float(row["seconds"]), cpu, None if peak is None else int(peak)
+                peak = None if row["peak"] is None else int(row["peak"])
+                yield row["header"], float(row["seconds"]), cpu, peak
 
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""
@@ -150,15 +129,6 @@ class HistoryQueries:
         """Return the number of attempts at each exposure of a batch that has had any."""
         query = "SELECT number, attempts FROM exposures WHERE batch = ? AND attempts > 0"
         return {row["number"]: row["attempts"] for row in self._rows(query, batch)}
-
-
-def _unpack_header(packed: bytes) -> dict[str, Any]:
-    """Return the metadata of an input from its compressed JSON."""
-    unpacker = zlib.decompressobj()
-    header = json.loads(unpacker.decompress(packed, _LONGEST_HEADER))
-    if not isinstance(header, dict):
-        raise TypeError(f"a header is {type(header).__name__}")
-    return header
 
 
 def _marks(values: Collection[Any]) -> str:

@@ -139,7 +139,11 @@ CREATE TABLE statistics (
 );
 """
 
-MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS, _STATISTICS)
+_PATTERNS = """
+ALTER TABLE inputs ADD COLUMN pattern INTEGER REFERENCES bodies;
+"""
+
+MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS, _STATISTICS, _PATTERNS)
 """Scripts that migrate a ledger from version i to i + 1. Never change an existing one."""
 
 

@@ -13,7 +13,6 @@ import socket
 import sqlite3
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -74,6 +73,7 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.path = folder / NAME
         self._queue: deque[_Change] = deque()
         self._guard = threading.RLock()
@@ -328,16 +328,6 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
         self._change(
             "INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)",
             digest, json.dumps(body, sort_keys=True),
-        )  # fmt: skip
-
-    def add_header(
-        self, path: str, size: int, mtime_ns: int, digest: str, header: Mapping[str, Any]
-    ) -> None:
-        """Store the header of an input, so that it need not be read again."""
-        packed = zlib.compress(json.dumps(header).encode(), 1)
-        self._change(
-            "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?, ?)",
-            path, size, mtime_ns, digest, packed,
         )  # fmt: skip
 
     def add_reference(self, path: str, size: int, mtime_ns: int, sha1: str) -> None:

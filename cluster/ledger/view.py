@@ -47,6 +47,7 @@ class View(HistoryQueries, UnitQueries, StatisticsRows):
     """
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.path = folder / NAME
         require_contents(self.path)
         if not self.path.is_file():

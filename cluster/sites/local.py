@@ -67,6 +67,8 @@ DASK_SETTINGS = {
     # Checking event loops 50 times and memory 10 times per second costs two workers 7 % of a core.
     "distributed.admin.tick.interval": "500ms",
     "distributed.worker.memory.monitor-interval": "300ms",
+    # Each connection remembers this many messages, and thus jobs, for dask's own developers.
+    "distributed.admin.low-level-log-length": 10,
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
         "localhost",
         "127.0.0.1",

@@ -27,6 +27,7 @@ CARD_LENGTH = 80
 BLOCK_LENGTH = 2880
 COMMENTARY = ("", "COMMENT", "HISTORY")
 COMMENTARY_LENGTH = CARD_LENGTH - 8
+_REMEMBERED = 4096  # cards whose values are remembered: the files of a batch share most
 
 # The value of a card. Lookups by keyword accept text that is followed by anything; other values
 # must be followed by a comment or nothing.
@@ -93,9 +94,7 @@ def replace_foreign_bytes(raw: bytes) -> bytes:
     return raw if raw.isascii() else raw.translate(_ASCII)
 
 
-# -- reading --------------------------------------------------------------------------------------
-
-
+@lru_cache(maxsize=_REMEMBERED)
 def _parse_value(content: str) -> tuple[Kind, str | None, int]:
     """Return the kind of a value, its text (or None), and its end after the value indicator."""
     match = _VALUE.match(content)
@@ -154,6 +153,12 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _parse_card(image: str) -> Card:
+    return _parse_ordinary(image) or _from_astropy(fits.Card.fromstring(image), image)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse_ordinary(image: str) -> Card | None:
+    """Return a card of the standard's ordinary forms; None for another."""
     keyword = image[:8].rstrip().upper()
     if keyword in COMMENTARY:
         return keyword, image[8:].rstrip(), ""
@@ -162,7 +167,7 @@ def _parse_card(image: str) -> Card:
         rest = image[10 + end :].lstrip(" ")
         if not rest or (rest[0] == "/" and "\n" not in rest):
             return keyword, _python_value(kind, text), rest[1:].strip()
-    return _from_astropy(fits.Card.fromstring(image), image)
+    return None
 
 
 def _python_value(kind: Kind, text: str | None) -> Any:
@@ -190,9 +195,6 @@ def _from_astropy(card: fits.Card, image: str | None = None) -> Card:
             _, _, text = (image or card.image).partition("=")
         return keyword, Unreadable(text.strip()), ""
     return keyword, None if isinstance(value, fits.card.Undefined) else value, comment
-
-
-# -- by keyword -----------------------------------------------------------------------------------
 
 
 def hdu_label(index: int, name: str) -> str:
@@ -299,9 +301,6 @@ class HeaderKeywords:
 
     def __contains__(self, keyword: str) -> bool:
         return _pad_keyword(keyword) in self._numbers
-
-
-# -- formatting -----------------------------------------------------------------------------------
 
 
 def unwritable_reason(value: Any) -> str | None:

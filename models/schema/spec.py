@@ -208,6 +208,12 @@ class Schema:
         return {hdu: tuple(specs) for hdu, specs in index.items()}
 
     @cached_property
+    def own_keywords(self) -> tuple[str, ...]:
+        """The names of metadata outside the tree ``meta``, such as the name of a slit."""
+        names = (path.partition(".")[0] for path in self.keywords)
+        return tuple(name for name in dict.fromkeys(names) if name != "meta")
+
+    @cached_property
     def by_card(self) -> dict[str, dict[str, tuple[KeywordSpec, ...]]]:
         """Specifications by extension name in capitals and FITS keyword."""
         index: dict[str, dict[str, tuple[KeywordSpec, ...]]] = {}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import zlib
 
 import pytest
 from support.batches import DATE, calbatch, quiet_console
@@ -151,7 +152,16 @@ def test_sha256_digests_of_an_older_ledger_are_compared(run, exposures):
 
 def _as_of_version_1(path):
     """Remove the additions of later schema versions from a ledger."""
+    with View(path.parent) as view:
+        versions = [(place, *found[:2]) for place, found in view.inputs().items()]
+        headers = view.find_headers(versions)
     with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE inputs")
+        connection.execute("CREATE TABLE inputs (path PRIMARY KEY, size, mtime_ns, digest, header)")
+        for place, *version in versions:
+            known = headers[place]
+            values = place, *version, known.digest, zlib.compress(json.dumps(known.header).encode())
+            connection.execute("INSERT INTO inputs VALUES (?, ?, ?, ?, ?)", values)
         for column in ("content", "pipeline", "product", "members"):
             connection.execute(f"ALTER TABLE exposures DROP COLUMN {column}")
         connection.execute("DROP TABLE members")

@@ -50,12 +50,12 @@ def test_headers_of_unchanged_inputs_are_found(ledger, history):
 
 @pytest.mark.parametrize("packed", [b"", b"junk", zlib.compress(b"[1]"), zlib.compress(b"{")])
 def test_a_damaged_header_is_not_found(ledger, history, packed):
-    ledger._change("INSERT INTO inputs VALUES ('/a', 1, 2, 'd', ?)", packed)
+    ledger._change("INSERT INTO inputs VALUES ('/a', 1, 2, 'd', ?, NULL)", packed)
     assert history().find_headers([("/a", 1, 2)]) == {}
 
 
 def test_a_header_that_unpacks_to_too_much_is_not_found(ledger, history, monkeypatch):
-    monkeypatch.setattr("calbatch.cluster.ledger.queries._LONGEST_HEADER", 1000)
+    monkeypatch.setattr("calbatch.cluster.ledger.header_rows._LONGEST_HEADER", 1000)
     ledger.add_header("/a", 1, 2, "d", {"x": "y" * 2000})
     assert history().find_headers([("/a", 1, 2)]) == {}
 
