@@ -13,6 +13,8 @@ from calbatch.models.fits.byteorder import byteswap
 from calbatch.models.jit import kernel
 
 ALL_ONES = 0xFFFFFFFF
+WORD = 4
+"""Size of the words that are added, in bytes."""
 
 # Characters between digits and letters, which the encoded form does not use.
 _PUNCTUATION = frozenset(range(0x3A, 0x41)) | frozenset(range(0x5B, 0x61))
@@ -56,14 +58,14 @@ def checksum(
         The 32-bit sum. The sums of a data unit's parts add up to the sum of the whole.
     """
     octets = np.frombuffer(data, np.uint8)
-    whole = octets.size - octets.size % 4
+    whole = octets.size - octets.size % WORD
     words = octets[:whole].view(np.uint32)
     if not words.flags.aligned:
         words = words.copy()  # avoids another version of the kernel
-    last = octets[whole:].tobytes().ljust(4, b"\0")
+    last = octets[whole:].tobytes().ljust(WORD, b"\0")
     value = fold(int(_add_words(words)) + int.from_bytes(last, "big"))
     # The sum of a part that begins within a word is rotated, because carries wrap around.
-    shift = 8 * (position % 4)
+    shift = 8 * (position % WORD)
     return ((value >> shift) | (value << (32 - shift))) & ALL_ONES
 
 
@@ -75,7 +77,7 @@ def encode(value: int) -> str:
     value : int
         The complement of the HDU's sum with the value of CHECKSUM set to 16 characters "0".
     """
-    columns = [_encode_byte(octet) for octet in value.to_bytes(4, "big")]
+    columns = [_encode_byte(octet) for octet in value.to_bytes(WORD, "big")]
     text = "".join(chr(column[row]) for row in range(4) for column in columns)
     # The value of a card begins at its twelfth byte, one byte before a word.
     return text[-1] + text[:-1]

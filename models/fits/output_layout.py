@@ -13,7 +13,7 @@ import numpy.typing as npt
 from calbatch.models.errors import ModelError
 from calbatch.models.fits import byteorder
 from calbatch.models.fits.cards import CARD_LENGTH, pad_length, replace_foreign_bytes
-from calbatch.models.fits.checksum import ALL_ONES, add, checksum, encode
+from calbatch.models.fits.checksum import ALL_ONES, WORD, add, checksum, encode
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.output_hdus import (
     CopiedHdu,
@@ -26,6 +26,7 @@ from calbatch.models.fits.output_hdus import (
     table_bytes,
     update_cards,
 )
+from calbatch.models.fits.row_runs import Run, find_runs
 from calbatch.models.storage import files
 from calbatch.models.storage.local_files import begin_flush
 
@@ -113,17 +114,24 @@ class ImageExtent(HduExtent):
     ) -> Receipt:
         """Write a band of rows of every plane; with ``to_disk``, begin to flush it at once."""
         self._require_fit(rows, array)
-        start, stop = rows
+        if not array.size:
+            return Receipt(self.field, rows, 0)
         width = self.shape[-1]
-        # Whole planes are contiguous in the file, and form a single band.
-        height = array.size // width if stop - start == self.rows else stop - start
-        bands = array.reshape((-1, height, width)) if array.size else ()
+        row_bytes = width * self.dtype.itemsize
+        planes = [range(n) for n in self.shape[:-2]]
+        runs = find_runs(planes, range(*rows), self.shape, row_bytes)
+        bands = array.reshape((len(runs), -1, width))
+        at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
+        scratch = byteorder.empty((min(at_once * width, array.size),), self.dtype)
         total = 0
-        for plane, band in enumerate(bands):
-            first = (plane * self.rows + start) * width
-            total = add(total, self._write_band(descriptor, first, band))
-            if to_disk:
-                begin_flush(descriptor, self._position(first), self._position(first + band.size))
+        for values, gathered in _split_bands(bands, runs, row_bytes, at_once):
+            buffer = scratch[: values.size]
+            buffer.reshape(values.shape)[:] = values
+            total = add(total, self._write_runs(descriptor, buffer, gathered))
+        if to_disk:
+            for position, size in runs:
+                first = self.data_offset + position
+                begin_flush(descriptor, first, first + size)
         return Receipt(self.field, rows, total)
 
     def _require_fit(self, rows: tuple[int, int], array: Array) -> None:
@@ -137,26 +145,16 @@ class ImageExtent(HduExtent):
         if array.dtype != self.dtype and not (array.dtype == bool and self.dtype == np.uint8):
             raise ModelError(f"{where} must be {self.dtype}, not {array.dtype}")
 
-    def _position(self, element: int) -> int:
-        """Return the position of an element of the data unit in the file."""
-        return self.data_offset + element * self.dtype.itemsize
-
-    def _write_band(self, descriptor: int, first: int, band: Array) -> int:
-        """Write consecutive rows from an element of the data unit on, and return their sum."""
-        width = band.shape[1]
-        at_once = max(1, byteorder.SCRATCH_BYTES // max(1, width * self.dtype.itemsize))
-        scratch = byteorder.empty((min(at_once, len(band)) * width,), self.dtype)
-        total = 0
-        for start in range(0, len(band), at_once):
-            part = band[start : start + at_once]
-            buffer = scratch[: part.size]
-            buffer.reshape(part.shape)[:] = part
-            byteorder.to_fits(buffer)
-            octets = buffer.view(np.uint8)
-            position = (first + start * width) * self.dtype.itemsize
-            total = add(total, checksum(octets, position))
-            write_all(descriptor, octets.data, self.data_offset + position)
-        return total
+    def _write_runs(self, descriptor: int, buffer: Array, runs: Sequence[Run]) -> int:
+        """Write values to runs of the data unit, encoding them in place, and return their sum."""
+        byteorder.to_fits(buffer)
+        octets, offset = buffer.view(np.uint8), self.data_offset
+        data, done = octets.data, 0
+        for position, size in runs:
+            write_all(descriptor, data[done : done + size], offset + position)
+            done += size
+        first, _ = runs[0]
+        return checksum(octets, first)
 
     def complete_data(self, descriptor: int, receipts: Sequence[Receipt]) -> int:
         """Check that each row was written once, and return the sum."""
@@ -170,6 +168,23 @@ class ImageExtent(HduExtent):
                 raise ModelError(f"rows {start}:{reached} of {self.field!r} were written twice")
             reached = stop
         return add(*(r.datasum for r in mine))
+
+
+def _split_bands(
+    bands: Array, runs: Sequence[Run], row_bytes: int, most: int
+) -> Iterator[tuple[Array, Sequence[Run]]]:
+    """Yield bands of rows, as many as have at most ``most`` rows together, or parts of each."""
+    height = bands.shape[1]
+    # Checksums are sums of words, so that the sum of several bands requires whole words in each.
+    count = most // height if row_bytes % WORD == 0 else 0
+    if count > 1:
+        for first in range(0, len(bands), count):
+            yield bands[first : first + count], runs[first : first + count]
+        return
+    for band, (position, _) in zip(bands, runs, strict=True):
+        for first in range(0, height, most):
+            part = band[first : first + most]
+            yield part, [(position + first * row_bytes, len(part) * row_bytes)]
 
 
 @dataclass(frozen=True, kw_only=True)

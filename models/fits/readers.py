@@ -5,13 +5,10 @@ Files are never mapped. They are read by position, and big-endian bytes are deco
 """
 
 import copy
-import itertools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from operator import mul
 from os import PathLike
 from typing import Any, Protocol, Self
 
@@ -23,6 +20,7 @@ from calbatch.models.fits import byteorder
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.image_cache import decode_image
 from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.row_runs import Run, find_runs, gather_runs
 from calbatch.models.storage.files import open_file
 from calbatch.models.storage.stamps import OpenFile, Stamp
 
@@ -273,23 +271,14 @@ class RowReader(Reader):
         if not self._in_place:
             return [self._decode(window, dtype) for window in windows]
         found = [byteorder.empty(window.shape, dtype) for window in windows]
-        wanted = [(a, w.cols) for a, w in zip(found, windows, strict=True) if a.size]
-        if not wanted:
-            return found
-        tables = [(array.reshape(-1, array.shape[-1]), cols) for array, cols in wanted]
-        runs = list(_runs(windows[0], self._full))
-        done = 0
-        with open_file(self._stamp, [self._bytes(*run) for run in runs]) as file:
-            for start, count in runs:
-                outs = [(table[done : done + count], cols) for table, cols in tables]
-                self._read_run(file, start, count, outs)
-                done += count
+        outs = [
+            (array.reshape(-1, array.shape[-1]), window.cols)
+            for array, window in zip(found, windows, strict=True)
+            if array.size
+        ]
+        if outs:
+            self._read_rows(windows[0], outs)
         return found
-
-    def _bytes(self, start: int, count: int) -> Bounds:
-        """Return the byte range of consecutive rows in the file."""
-        row_bytes = self._full[-1] * self._native.itemsize
-        return self._offset + start * row_bytes, self._offset + (start + count) * row_bytes
 
     def _decode(self, window: Window, dtype: np.dtype[Any]) -> Array:
         if self._copies is None:
@@ -301,59 +290,57 @@ class RowReader(Reader):
             _copy_reader.cache_clear()
             return _copy_reader(self._copies, self._stamp, self._index)._fetch(window, dtype)
 
-    def _read_run(
-        self, file: OpenFile, start: int, count: int, outs: Sequence[tuple[Array, range]]
-    ) -> None:
-        """Read consecutive rows of the image, whose planes form a single table of rows.
+    def _read_rows(self, window: Window, outs: Sequence[tuple[Array, range]]) -> None:
+        """Read the rows of a window.
 
-        ``outs`` are tables with as many rows, and the columns of the image that each receives.
+        ``outs`` are tables with all rows of the planes, and the columns of the image that each
+        receives.
         """
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
         at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
         (out, cols), *others = outs
         straight = not others and out.dtype == self._native and len(cols) == width
-        size = 0 if straight else min(at_once, count) * width
-        scratch = byteorder.empty((size,), self._native)
-        for first in range(0, count, at_once):
-            stop = min(count, first + at_once)
-            buffer = out[first:stop].reshape(-1) if straight else scratch[: (stop - first) * width]
-            position, _ = self._bytes(start + first, stop - first)
-            file.read_into(buffer.view(np.uint8).data, position)
-            if straight:
-                byteorder.to_native(buffer)
-                continue
-            stored = buffer.reshape(stop - first, width)
-            for table, columns in outs:
-                part = stored[:, columns.start : columns.stop]
-                # Only the requested columns are decoded, in place if there is a single table.
-                words = part.copy() if others else np.ascontiguousarray(part)
-                byteorder.to_native(words.reshape(-1))
-                table[first:stop] = words
+        scratch_rows = 0 if straight else min(at_once, len(out))
+        scratch = byteorder.empty((scratch_rows * width,), self._native)
+        found = find_runs(window.leading, window.rows, self._full, row_bytes)
+        runs = [(self._offset + position, size) for position, size in found]
+        first = 0
+        with open_file(self._stamp, [(start, start + size) for start, size in runs]) as file:
+            for gathered in gather_runs(runs, at_once * row_bytes):
+                stop = first + sum(size for _, size in gathered) // row_bytes
+                rows = out[first:stop] if straight else scratch[: (stop - first) * width]
+                _fill(rows.reshape(-1), file, gathered)
+                if straight:
+                    byteorder.to_native(rows.reshape(-1))
+                else:
+                    parts = [(table[first:stop], columns) for table, columns in outs]
+                    _decode_columns(rows.reshape(-1, width), parts)
+                first = stop
+
+
+def _fill(buffer: Array, file: OpenFile, runs: Sequence[Run]) -> None:
+    """Read runs of a file into a buffer, one after the other."""
+    octets, filled = buffer.view(np.uint8).data, 0
+    for position, size in runs:
+        file.read_into(octets[filled : filled + size], position)
+        filled += size
+
+
+def _decode_columns(stored: Array, outs: Sequence[tuple[Array, range]]) -> None:
+    """Convert columns of stored rows for each output; the rows change if there is only one."""
+    for out, columns in outs:
+        part = stored[:, columns.start : columns.stop]
+        # Only the requested columns are decoded, in place if there is a single output.
+        words = part.copy() if len(outs) > 1 else np.ascontiguousarray(part)
+        byteorder.to_native(words.reshape(-1))
+        out[:] = words
 
 
 @lru_cache(maxsize=64)
 def _copy_reader(copies: CopyProvider, stamp: Stamp, index: int) -> RowReader:
     """Return the reader of an image in its file's copy, with the window of the original."""
     return RowReader(read_layout(copies.plain_file(stamp.path)).hdus[index])
-
-
-def _runs(window: Window, full: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Yield the consecutive rows that a window covers, as (first row, number of rows).
-
-    Rows are counted through all planes, so that consecutive whole planes form a single run.
-    """
-    strides = [math.prod(full[axis + 1 : -1]) for axis in range(len(full) - 2)]
-    start = count = 0
-    for plane in itertools.product(*window.leading):
-        first = sum(map(mul, plane, strides)) + window.rows.start
-        if count and first == start + count:
-            count += len(window.rows)
-            continue
-        if count:
-            yield start, count
-        start, count = first, len(window.rows)
-    yield start, count
 
 
 class ConstantReader(Reader):
