@@ -60,10 +60,11 @@ SECTION_OUTLIERS = 4.0
 FEWEST_USED = 0.05
 """Fraction of the pixels of a section that must be used."""
 
-_NEGLIGIBLE = 1e-7
+_NEGLIGIBLE = 1e-5
 """Eigenvalues of the normal equations below this fraction of the largest count as zero.
 
-jwst solves in single precision, where they are rounding errors.
+Such combinations of frequencies are large within gaps only, where no pixel determines them. jwst
+solves in single precision, and its noise is arbitrary there.
 """
 
 
