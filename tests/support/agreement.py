@@ -25,13 +25,18 @@ from calbatch.models.datamodels import open as open_model
 
 ORDER = (
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity",
-    "dark_current", "charge_migration", "jump", "persistence",
+    "dark_current", "charge_migration", "jump", "picture_frame", "clean_flicker_noise",
+    "persistence",
 )  # fmt: skip
 MIRI_ORDER = (
     "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset",
-    "linearity", "rscd", "dark_current", "refpix", "charge_migration", "jump", "persistence",
+    "linearity", "rscd", "dark_current", "refpix", "charge_migration", "jump",
+    "clean_flicker_noise", "persistence",
 )  # fmt: skip
-OFF = ("charge_migration", "persistence", "emicorr", "firstframe")
+OFF = (
+    "charge_migration", "picture_frame", "clean_flicker_noise", "persistence", "emicorr",
+    "firstframe",
+)  # fmt: skip
 """Steps that are off by default in the pipeline; jwst's run when they are called by themselves."""
 OF_RAMPS = ("data", "groupdq", "pixeldq")
 OF_PRODUCTS = ("data", "err", "dq", "var_poisson", "var_rnoise")

@@ -30,6 +30,7 @@ OF_SCHEMA_ONLY = ("ANY", "N/A")
 EDGE, MIDDLE, WIDE = "window at the edge", "window in the middle", "full width"
 FULL, INTERLEAVED = "full frame", "full frame, IRS2"
 GUIDE_STAR, MULTISTRIPE, SUPERSTRIPE = "guide star", "multistripe", "superstripe"
+FURTHER = "window in the middle, further steps"
 
 SMALL = {
     EDGE: {"shape": (24, 40), "corner": (1, 1)},
@@ -68,8 +69,68 @@ CLAIMS = {
     "NRSN8R2": {"NRS_NORM": 8, "NRS_REF": 2},
     "NRSN32R8": {"NRS_NORM": 32, "NRS_REF": 8},
 }
-"""Header cards of exposures that stand in for patterns."""
+"""Header cards of exposures that stand in for patterns; READPATT stays, for the references."""
 
+
+EVENTS = {"expand_large_events": True, "edge_size": 5}
+MIGRATION = {"skip": False, "signal_threshold": 15000.0}
+WINDOWS = {"skip": False, "persistence_time": 60}
+FURTHER_STEPS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
+    "FGS": {
+        "FGS_IMAGE": {
+            "charge_migration": MIGRATION, "jump": EVENTS | {"find_showers": True},
+            "clean_flicker_noise": {"skip": False, "background_method": "model"},
+            "persistence": WINDOWS | {"persistence_dnu": True},
+        },
+    },
+    "MIRI": {
+        "MIR_IMAGE": {
+            "emicorr": {"skip": False}, "firstframe": {"skip": False},
+            "charge_migration": MIGRATION, "jump": {"find_showers": True},
+            "clean_flicker_noise": {"skip": False}, "persistence": WINDOWS,
+        },
+        "MIR_MRS": {
+            "emicorr": {"skip": False, "algorithm": "sequential"},
+            "jump": {"find_showers": True}, "ramp_fit": {"algorithm": "LIKELY"},
+        },
+    },
+    "NIRCAM": {
+        "NRC_IMAGE": {
+            "charge_migration": MIGRATION, "jump": EVENTS,
+            "clean_flicker_noise": {"skip": False, "autoparam": True},
+            "persistence": WINDOWS, "ramp_fit": {"suppress_one_group": False},
+        },
+        "NRC_WFSS": {
+            "jump": EVENTS | {"sat_required_snowball": False},
+            "clean_flicker_noise": {"skip": False, "single_mask": False},
+            "ramp_fit": {"algorithm": "LIKELY"},
+        },
+    },
+    "NIRISS": {
+        "NIS_SOSS": {
+            "charge_migration": MIGRATION, "jump": EVENTS,
+            "clean_flicker_noise": {"skip": False}, "persistence": WINDOWS,
+        },
+    },
+    "NIRSPEC": {
+        "NRS_BRIGHTOBJ": {
+            "charge_migration": MIGRATION, "jump": EVENTS,
+            "clean_flicker_noise": {"skip": False, "fit_method": "fft"}, "persistence": WINDOWS,
+        },
+    },
+}  # fmt: skip
+"""Parameters by step of kinds with steps that are off by default, by instrument and type."""
+
+EVENTFUL: dict[str, Any] = {
+    "shape": (56, 64), "corner": (600, 700), "ngroups": 14, "zero_frame": True,
+    "noise": replace(ROUGH, snowballs=100.0, showers=50.0),
+}  # fmt: skip
+"""Fields of the spec of such kinds.
+
+There are no reference pixels: `clean_flicker_noise` would amplify the rounding of `refpix`, since
+it decides whether a pixel at a limit counts. With 64 rows, MIRI's frame would take a multiple of
+half a period of the interference, and rounding would decide between two phases.
+"""
 
 LONG = WIDE, MULTISTRIPE, SUPERSTRIPE
 """Families with the detector's whole width or height."""
@@ -119,14 +180,20 @@ class Kind:
         """Header cards that the simulator does not write."""
         if self.is_simulated:
             return {"READPATT": self.pattern} if self.pattern in OF_SCHEMA_ONLY else {}
-        return {"READPATT": self.pattern, **CLAIMS.get(self.pattern, {})}
+        return CLAIMS.get(self.pattern, {"READPATT": self.pattern})
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The parameters by step that are not the defaults."""
+        further = FURTHER_STEPS[self.instrument] if self.family == FURTHER else {}
+        return further.get(self.exposure_type, {})
 
     @property
     def spec(self) -> SimulationSpec:
         """An exposure of few groups."""
         if self.family == GUIDE_STAR:
             return self._guide_star()
-        sizes = SMALL | LARGE[self.instrument]
+        sizes = SMALL | LARGE[self.instrument] | {FURTHER: self._eventful()}
         size = sizes.get(self.family, {}) if self.is_simulated else self._stand_in()
         spec = SimulationSpec(
             USUAL_DETECTOR[self.instrument],
@@ -140,6 +207,13 @@ class Kind:
             return replace(spec, **size)
         small = {"subarray": "GENERIC", "full_references": False, "noise": ROUGH}
         return replace(spec, **small | size)
+
+    def _eventful(self) -> dict[str, Any]:
+        """Return the fields of an exposure with snowballs, showers and the instrument's effects."""
+        if self.instrument != "MIRI":
+            return EVENTFUL
+        noise = replace(EVENTFUL["noise"], snowballs=0.0, interference=10.0, rscd=0.02)
+        return EVENTFUL | {"zero_frame": False, "noise": noise}
 
     def _stand_in(self) -> dict[str, Any]:
         """Return the fields of an exposure of another kind: its size, or its pattern."""
@@ -212,8 +286,15 @@ GUIDE_PATTERNS = {
 
 
 def all_kinds() -> list[Kind]:
-    """Return all kinds: types with the usual pattern, patterns and families with the usual type."""
-    return list(dict.fromkeys([*_kinds_by_type(), *_kinds_by_pattern(), *_kinds_by_family()]))
+    """Return all kinds.
+
+    Types have the usual pattern, patterns and families the usual type, and a few types further
+    steps.
+    """
+    kinds = (
+        *_kinds_by_type(), *_kinds_by_pattern(), *_kinds_by_family(), *_kinds_with_further_steps(),
+    )  # fmt: skip
+    return list(dict.fromkeys(kinds))
 
 
 def _kinds_by_type() -> Iterator[Kind]:
@@ -250,4 +331,13 @@ def _kinds_by_family() -> Iterator[Kind]:
             yield Kind(
                 instrument=instrument, exposure_type=usual_type(instrument),
                 pattern=usual_pattern(instrument), family=family,
+            )  # fmt: skip
+
+
+def _kinds_with_further_steps() -> Iterator[Kind]:
+    for instrument, types in FURTHER_STEPS.items():
+        for exposure_type in types:
+            yield Kind(
+                instrument=instrument, exposure_type=exposure_type,
+                pattern=usual_pattern(instrument), family=FURTHER,
             )  # fmt: skip

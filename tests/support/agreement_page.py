@@ -10,7 +10,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from support.agreement_kinds import GUIDE_STAR, LARGE, Kind, all_kinds
+from support.agreement_kinds import FURTHER, GUIDE_STAR, LARGE, Kind, all_kinds
 from support.agreement_rows import (
     AGREES,
     ALONE,
@@ -78,7 +78,8 @@ Every exposure type and every readout pattern of jwst's core schema has a row: e
 usual pattern of its instrument, and each pattern and each family of subarrays with the usual type.
 Exposures are small wherever the mode allows. They have dead, hot and saturated pixels and
 cosmic-ray hits, and some of the references' pixels are unusable. Steps have their default
-parameters.
+parameters, except for the kinds with further steps, which have snowballs or showers, too, and run
+the steps that are off by default, with the parameters that the table of these kinds states.
 
 `python benchmarks/agreement.py` writes this page; `--full` also compares full frames. The tests
 compare a few rows, drawn at random under a fixed seed.
@@ -120,10 +121,14 @@ def render_page(rows: Mapping[str, Row]) -> str:
               for name, meaning in MEANINGS.items() if name in outcomes]  # fmt: skip
     for instrument in LARGE:
         of_instrument = [kind for kind in kinds if kind.instrument == instrument]
-        guide_stars = [kind for kind in of_instrument if kind.family == GUIDE_STAR]
-        others = [kind for kind in of_instrument if kind.family != GUIDE_STAR]
+        others = [kind for kind in of_instrument if kind.family not in (GUIDE_STAR, FURTHER)]
         parts.append(f"\n## {instrument}\n")
-        parts += [_render_table(group, rows) for group in (others, guide_stars) if group]
+        parts.append(_render_table(others, rows))
+        for family in (GUIDE_STAR, FURTHER):
+            group = [kind for kind in of_instrument if kind.family == family]
+            parts += (
+                [_render_table(group, rows), *map(_describe_parameters, group)] if group else []
+            )
     reasons = [(kind, rows[kind.name].why) for kind in kinds if kind.name in rows]
     lines = [f"- {kind.name.replace(' |', ',')}: {_escape(why)}\n" for kind, why in reasons if why]
     parts += ["\n## Reasons\n\n", *lines] if lines else []
@@ -133,6 +138,13 @@ def render_page(rows: Mapping[str, Row]) -> str:
 def _escape(text: str) -> str:
     """Return a message that Markdown shows as it is."""
     return "`" + text.replace("`", "'") + "`"
+
+
+def _describe_parameters(kind: Kind) -> str:
+    """Return a line with the parameters of a kind, or nothing if it has the defaults."""
+    named = [f"`{step}.{name} = {value}`" for step, values in kind.parameters.items()
+             for name, value in values.items()]  # fmt: skip
+    return f"\n{kind.exposure_type}: {', '.join(named)}.\n" if named else ""
 
 
 def _render_table(kinds: Sequence[Kind], rows: Mapping[str, Row]) -> str:

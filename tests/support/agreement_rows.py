@@ -78,12 +78,13 @@ def copy_with_cards(path: Path, folder: Path, cards: Mapping[str, str | int]) ->
 
 
 def describe_refusal(path: Path) -> Row:
-    """Return the row of an exposure that calbatch refuses, and that jwst could not calibrate."""
-    run = _Run(our_steps(path))
-    run.finish()
-    if not isinstance(run.error, StepError):
-        return Row(NOT_SIMULATED, f"calbatch does not refuse it: {run.error!r}")
-    return Row(REFUSED, f"calbatch: {_first_line(run.error)}")
+    """Return the row of an exposure that calbatch refuses; jwst may calibrate it, or fail."""
+    wanted, found = _Run(jwst_steps(path)), _Run(our_steps(path))
+    for run in (wanted, found):
+        run.finish()
+    if not isinstance(found.error, StepError):
+        return Row(NOT_SIMULATED, f"calbatch does not refuse it: {found.error!r}")
+    return _describe_errors(Row(REFUSED), wanted.error, found.error)
 
 
 def compare_file(path: Path, kind: Kind, pixels: int) -> Row:
@@ -91,7 +92,7 @@ def compare_file(path: Path, kind: Kind, pixels: int) -> Row:
     steps = jwst_guider_steps, our_guider_steps
     if kind.family != GUIDE_STAR:
         steps = jwst_steps, our_steps
-    wanted, found = (_Run(make(path)) for make in steps)
+    wanted, found = (_Run(make(path, **kind.parameters)) for make in steps)
     row = Row(AGREES, pixels=pixels)
     earlier: set[str] = set()
     while True:
