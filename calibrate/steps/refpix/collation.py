@@ -104,6 +104,7 @@ def collate_stripes(ramp: RampModel, stripes: Stripes, frame: CollatedFrame) -> 
         return PatchedRows(reader, patches, (*leading, *frame.shape), FILL[name])
 
     collated = rearrange_frame(ramp, frame.shape, place)
+    collated.group = None  # a row for each group of each stripe
     _set_description(collated, ramp, stripes, frame)
     return collated
 

@@ -71,6 +71,16 @@ def test_frame_numbers_and_times_are_those_of_jwst(mode):
         }
 
 
+def test_the_table_of_groups_is_left_out_as_in_jwst():
+    stack, stripes, theirs = both("columns")
+    rows = np.zeros(stack.shape[0] * stack.shape[1], jwst_models.RampModel().get_dtype("group"))
+    stack.group = theirs.group = rows
+    found = collate_stripes(stack, stripes, collated_frame(stripes, "SUB680STRIPE_SOSS"))
+    assert stack.has("group")
+    assert not found.has("group")
+    assert not stripe_utils.collate_superstripes(theirs).hasattr("group")
+
+
 def test_rows_belong_to_the_stripe_that_reads_them():
     _, stripes, _ = both("columns")
     frame = collated_frame(stripes, "SUB680STRIPE_SOSS")
