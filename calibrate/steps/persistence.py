@@ -81,6 +81,7 @@ class PersistenceStep(Step):
         ramp = as_ramp(exposure)
         if self.persistence_time is None or self.persistence_time <= 0:
             raise FailStep("persistence_time must be a positive number of seconds")
+        self._warn_if_alone(ramp)
         detector = str(ramp.meta.instrument.detector)
         windows = self._find_windows(ramp, detector, self.persistence_time)
         rules = WindowRules(
@@ -109,6 +110,15 @@ class PersistenceStep(Step):
         )
         names = ("persistence_array_file", "save_persistence")
         return {name: advice for name in names if getattr(self, name) is not None}
+
+    def _warn_if_alone(self, ramp: RampModel) -> None:
+        """Warn if neither a batch nor a file hands windows on."""
+        if not self.members and not self.persistence_array_file and not self.save_persistence:
+            log.warning(
+                "%s: persistence flags the afterglow of this exposure alone: windows are handed on "
+                "within a batch of several exposures whose parameters include skip = False",
+                _name_of(ramp),
+            )
 
     def _find_windows(self, ramp: RampModel, detector: str, seconds: int) -> OpenWindows | Reader:
         """Return the windows that are open before the exposure: received, or read from a file."""

@@ -192,10 +192,16 @@ class TestBatches:
         with pytest.raises(StepError, match=r"has windows of 5 x 11 pixels, the exposure 14 x 11"):
             step.run_lazily(exposure_of(rng).ours())
 
-    def test_outside_batches_nothing_is_handed_on(self, rng):
+    def test_outside_batches_nothing_is_handed_on(self, rng, caplog):
         step = on()
         step.run_lazily(exposure_of(rng).ours())
         assert step.products() == []
+        assert "this exposure alone: windows are handed on within a batch" in caplog.text
+
+    def test_nothing_is_said_where_windows_are_handed_on(self, tmp_path, rng, caplog):
+        self.run_in_batch(exposure_of(rng), tmp_path)
+        on(save_persistence=str(tmp_path / "windows.asdf")).run(exposure_of(rng).ours())
+        assert "alone" not in caplog.text
 
 
 class TestRules:
