@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import xxhash
+
 from calbatch.models.storage.files import file_at
 from calbatch.models.storage.stamps import Hashing, Stamp
-from calbatch.models.storage.xxh64 import Xxh64
 
-KINDS: Mapping[str, Any] = {"xxh64": Xxh64, "sha256": hashlib.sha256}
+KINDS: Mapping[str, Any] = {"xxh128": xxhash.xxh3_128, "sha256": hashlib.sha256}
 """The digests of local files by name: that which is recorded, and that which older ledgers have."""
 
 
@@ -27,7 +28,7 @@ def content_digest(stamp: Stamp, like: str = "") -> str:
     Returns
     -------
     str
-        ``xxh64:`` and the digest of a local file as stored; the version of an object after its
+        ``xxh128:`` and the digest of a local file as stored; the version of an object after its
         kind, such as ``etag:`` (see `calbatch.models.storage.stores.ObjectInfo`).
 
     Raises

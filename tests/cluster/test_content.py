@@ -8,8 +8,8 @@ import sqlite3
 import zlib
 
 import pytest
+import xxhash
 from support.batches import DATE, calbatch, quiet_console
-from support.xxh64 import xxh64_of
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -41,7 +41,7 @@ def run(exposures, tmp_path):
 
 
 def digest_of(path):
-    return f"xxh64:{xxh64_of(path.read_bytes())}"
+    return f"xxh128:{xxhash.xxh128_hexdigest(path.read_bytes())}"
 
 
 def contents(result):

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import xxhash
 from support.batches import DATE, calbatch, calibrate_on, checksums, products_in, quiet_console
 from support.waiting import be_slow, eventually
-from support.xxh64 import xxh64_of
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
@@ -234,7 +234,7 @@ def test_an_input_replaced_while_a_worker_reads_it_is_calibrated_again(
         first, again = view.attempts(second.id)
     assert (first.result, again.result) == ("changed", "done")
     assert "was replaced or changed" in first.reason
-    assert second.content == f"xxh64:{xxh64_of(other)}"
+    assert second.content == f"xxh128:{xxhash.xxh128_hexdigest(other)}"
     undisturbed = calibrate_on(InProcess(0), Watched, paths, tmp_path / "again")
     assert undisturbed.counts == {"done": 3}
     assert checksums(tmp_path / "out") == checksums(tmp_path / "again")

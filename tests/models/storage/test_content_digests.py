@@ -4,7 +4,7 @@ import hashlib
 
 import fsspec
 import pytest
-from support.xxh64 import xxh64_of
+import xxhash
 
 from calbatch.models.storage.content_digests import content_digest
 from calbatch.models.storage.files import read_stamp
@@ -19,9 +19,9 @@ def stamp(tmp_path):
     return read_stamp(path)
 
 
-@pytest.mark.parametrize("like", ["", "xxh64:0123456789abcdef", "etag:1", "md7:0"])
-def test_a_new_digest_of_a_file_is_xxh64(stamp, like):
-    assert content_digest(stamp, like) == f"xxh64:{xxh64_of(CONTENT)}"
+@pytest.mark.parametrize("like", ["", "xxh128:0123456789abcdef", "etag:1", "md7:0"])
+def test_a_new_digest_of_a_file_is_xxh128(stamp, like):
+    assert content_digest(stamp, like) == f"xxh128:{xxhash.xxh128_hexdigest(CONTENT)}"
 
 
 def test_a_digest_to_compare_has_the_kind_of_the_earlier_one(stamp):
