@@ -131,7 +131,7 @@ def become_command(request: dict, descriptors: list[int], connection: socket.soc
     become_process([name, *arguments], descriptors, request["environment"], request["folder"])
     status = 1
     try:
-        status = doc_pages.run_page(Path(*arguments)) if name == "page" else cli.main()
+        status = doc_pages.run_page(Path(*arguments)) if name == "page" else cli.run_command()
     except SystemExit as end:
         status = int(end.code or 0)
     finally:
