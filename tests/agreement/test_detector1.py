@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from stdatamodels.jwst import datamodels as jwst_models
 from support.agreement import assert_agreement, our_steps
 from support.cases import long
 from support.simulated import offline, small_exposure
@@ -207,6 +208,22 @@ def test_likelihood(readpatt):
     rate = check(exposure, ramp_fit={"algorithm": "LIKELY"})["rate"].fields
     # It has left out differences in which jump found nothing.
     assert np.any(rate["dq"] & JUMP_DET)
+
+
+def test_read_times_that_only_the_asdf_extension_has(tmp_path):
+    """As in jwst, reads are not linearized one by one, and the fit is by likelihood."""
+    exposure = small_exposure("NRCA1", shape=(12, 48), noise=ROUGH, readpatt="BRIGHT2", ngroups=6)
+    path = tmp_path / exposure.path.name
+    with jwst_models.Level1bModel(str(exposure.path)) as raw:
+        raw.meta.exposure.read_times = [[20.0 * n + 1, 20.0 * n + 12] for n in range(6)]
+        raw.save(path)
+    plain, found = (check(exposure, each) for each in (exposure.path, path))
+    assert not np.array_equal(
+        plain["linearity"].fields["data"], found["linearity"].fields["data"], equal_nan=True
+    )
+    assert not np.array_equal(
+        plain["rate"].fields["data"], found["rate"].fields["data"], equal_nan=True
+    )
 
 
 def test_steps_that_are_off_by_default(saturating):
