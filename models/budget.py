@@ -29,6 +29,13 @@ from calbatch.models.tiling.plan import (
 )
 from calbatch.models.tiling.tile_edges import choose_kept_tiles, tile_cores, tile_edges
 
+BESIDE_REFERENCES = 192 * 2**20
+"""Memory in bytes that tiles which wait for a decision take beside the cached references.
+
+More of them leave less memory for references. Reading these again takes little of the time of an
+exposure that is so large.
+"""
+
 
 @dataclass(frozen=True)
 class RowBytes:
@@ -78,6 +85,8 @@ class TileBudget:
         contributions hold are not counted again.
     reductions : int
         Memory that other reductions declare for gathering, combining and returning values.
+    is_held : bool
+        True if contributions to a decision hold arrays of the tiles.
     """
 
     row: RowBytes
@@ -87,11 +96,26 @@ class TileBudget:
     kept: int = 0
     decisions: int = 0
     reductions: int = 0
+    is_held: bool = False
 
     @property
     def bytes(self) -> int:
         """Memory of the tallest tile."""
         return self.row.total * (self.rows + 2 * self.halo)
+
+    @property
+    def waiting(self) -> int:
+        """Memory of tiles and contributions until decisions have been made."""
+        return self.kept + self.decisions
+
+    def limit_references(self, limit: int) -> int:
+        """Return how many of ``limit`` bytes cached references may take beside waiting tiles.
+
+        Arrays that a decision holds are used all the time, so that they take all of their memory
+        from the references.
+        """
+        beside = 0 if self.is_held else BESIDE_REFERENCES
+        return max(0, limit - max(0, self.waiting - beside))
 
 
 def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
@@ -116,6 +140,7 @@ def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
         kept=max(kept, default=0),  # these tiles are released while the next decision's are made
         decisions=sum(r.spec.frame_bytes for r in decisions) + _held_bytes(decisions, models),
         reductions=sum(r.spec.frame_bytes for r in reductions if not r.spec.is_decision),
+        is_held=any(decision.spec.holds for decision in decisions),
     )
 
 
@@ -147,13 +172,12 @@ def _held_bytes(decisions: Sequence[Reduction], models: Sequence[LazyArrays]) ->
 def limit_reference_cache(models: Sequence[LazyArrays]) -> dict[str, int]:
     """Return the limit of cached references while models are saved, as dask's configuration.
 
-    Decisions that hold the whole ramp leave less memory for references. Empty if the limit stays.
+    See `TileBudget.limit_references`. Empty if the limit stays.
     """
     limit = dask.config.get(reference_cache.SETTING, None)
-    if not limit or not any(decision.spec.holds for decision in find_decisions(_tips(models))):
+    if not limit or not find_decisions(_tips(models)):
         return {}
-    budget = tile_budget(models)
-    return {reference_cache.SETTING: max(0, limit - budget.kept - budget.decisions)}
+    return {reference_cache.SETTING: tile_budget(models).limit_references(limit)}
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:

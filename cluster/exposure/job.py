@@ -278,6 +278,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
             graph, writers = _stream_products(job, pairs, stamp)
             try:
                 with dask.config.set(cache):
+                    reference_cache.drop_excess()  # exposures before may have been allowed more
                     written = save_result(_compute(graph, threads))
             finally:
                 for writer in writers:

@@ -69,14 +69,25 @@ class ReferenceCache:
             self._requested += array.nbytes
             if key in self._entries or not array.nbytes:  # another thread may have added it
                 return
-            while self.bytes > limit or (
-                self.bytes + array.nbytes > limit and self._is_oldest_unused(limit)
-            ):
-                _, oldest = self._entries.popitem(last=False)
-                self.bytes -= oldest.array.nbytes
+            self._drop_beyond(limit)
+            while self.bytes + array.nbytes > limit and self._is_oldest_unused(limit):
+                self._drop_oldest()
             if self.bytes + array.nbytes <= limit:
                 self._entries[key] = _CachedArray(_copy_to_own_pages(array), self._requested)
                 self.bytes += array.nbytes
+
+    def drop_excess(self, limit: int) -> None:
+        """Evict arrays, those used longest ago first, until the others are within a limit."""
+        with self._lock:
+            self._drop_beyond(limit)
+
+    def _drop_beyond(self, limit: int) -> None:
+        while self.bytes > limit:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._entries.popitem(last=False)
+        self.bytes -= oldest.array.nbytes
 
     def clear(self) -> None:
         """Remove all arrays."""
@@ -113,6 +124,11 @@ def cached_bytes() -> int:
 def count_requests() -> tuple[int, int]:
     """Return the numbers of requests to this process's cache and of those that it could answer."""
     return _cache.requests, _cache.hits
+
+
+def drop_excess() -> None:
+    """Evict arrays from this process's cache until it is within the limit that is set now."""
+    _cache.drop_excess(dask.config.get(SETTING, None) or 0)
 
 
 def clear() -> None:

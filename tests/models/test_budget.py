@@ -6,7 +6,14 @@ import dask
 import numpy as np
 import pytest
 
-from calbatch.models.budget import RowBytes, limit_reference_cache, row_bytes, tile_budget
+from calbatch.models.budget import (
+    BESIDE_REFERENCES,
+    RowBytes,
+    TileBudget,
+    limit_reference_cache,
+    row_bytes,
+    tile_budget,
+)
 from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel, RampModel
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.saving import save
@@ -223,11 +230,27 @@ def test_references_are_cached_in_the_memory_that_a_held_ramp_leaves(limit, left
     with dask.config.set({reference_cache.SETTING: limit}):
         budget = tile_budget([made["data",]])
         found = limit_reference_cache([made["data",]])
-        assert limit_reference_cache([made[()]]) == {}
+        assert limit_reference_cache([model]) == {}
+        # small tiles that wait take nothing from the references
+        assert limit_reference_cache([made[()]]).get(reference_cache.SETTING, limit) == limit
     assert budget.kept > 1000
     rest = limit - budget.kept - budget.decisions
     wanted = rest if left == "rest" else left
     assert found == ({} if left is None else {reference_cache.SETTING: wanted})
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        (BESIDE_REFERENCES - 77, 2**29),
+        (BESIDE_REFERENCES, 2**29 - 77),
+        (BESIDE_REFERENCES + 1000, 2**29 - 1077),
+        (2**30, 0),
+    ],
+)
+def test_many_tiles_that_wait_leave_less_memory_for_references(kept, left):
+    budget = TileBudget(RowBytes(), 1, 0, 1, kept=kept, decisions=77)
+    assert budget.limit_references(2**29) == left
 
 
 def test_values_of_the_whole_frame_are_counted():

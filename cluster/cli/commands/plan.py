@@ -281,7 +281,7 @@ def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> 
     if local:
         where = f"in {format_count(place.workers, 'worker process', 'worker processes')}"
     total = megabytes(largest.budget.bytes * tiles)
-    waiting = max(kind.budget.kept + kind.budget.decisions for kind in needs.groups)
+    waiting = max(kind.budget.waiting for kind in needs.groups)
     if waiting:
         processes = place.workers if local else 1
         console.print(
@@ -294,7 +294,7 @@ def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> 
             f"{megabytes(values * (place.workers if local else 1))} more for values of the whole "
             "frame, such as the signal of reference pixels"
         )
-    reference_bytes = _reference_memory(place) if local else 0
+    reference_bytes = _reference_memory(needs, place) if local else 0
     more = (
         f", up to {megabytes(reference_bytes)} of references kept between exposures"
         if reference_bytes
@@ -303,13 +303,14 @@ def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> 
     console.print(f"{count}, {where}: {total} of pixels{more}, in addition to the software")
 
 
-def _reference_memory(place: placement.Place) -> int:
+def _reference_memory(needs: Forecast, place: placement.Place) -> int:
     """Return the bytes of references that all workers of this machine may keep together."""
     from distributed.system import MEMORY_LIMIT
 
     from calbatch.cluster.sites.local import reference_bytes
 
-    return place.workers * reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
+    limit = reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
+    return place.workers * max(kind.budget.limit_references(limit) for kind in needs.groups)
 
 
 def _parts(kind: ExposureGroup) -> str:

@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from support.batches import DATE, small_set
@@ -22,6 +23,9 @@ from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.models import datamodels
 from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import ChangedError
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.fits.readers import RowReader
+from calbatch.models.tiling import reference_cache
 
 
 class Failing(Step):
@@ -67,6 +71,17 @@ def test_a_calibrated_exposure_has_products_times_and_memory(job, threads):
     assert outcome.content
     assert outcome.seconds > 0
     assert outcome.peaks[0].bytes > 0
+
+
+def test_references_are_forgotten_if_less_memory_is_left_for_them(job):
+    reader = RowReader(read_layout(job.path).hdus[1])
+    held = []
+    for limit in (2**30, 0):
+        with dask.config.set({reference_cache.SETTING: limit}):
+            reference_cache.read_shared_rows(reader, (0, 1), (0, 1))
+            assert not calibrate(job).failed
+        held.append(reference_cache.cached_bytes() > 0)
+    assert held == [True, False]
 
 
 def test_the_date_of_products_can_be_set(job):

@@ -149,6 +149,17 @@ def test_a_lower_limit_shrinks_the_cache(reader):
     assert reference_cache.cached_bytes() <= 2 * BAND_BYTES
 
 
+def test_the_arrays_used_last_stay_if_the_limit_falls(reader):
+    with cache_limit(2**20):
+        for _ in range(2):
+            rows = [reference_cache.read_shared_rows(reader, band, ALL) for band in BANDS]
+        with cache_limit(2 * BAND_BYTES):
+            reference_cache.drop_excess()
+        assert reference_cache.cached_bytes() == 2 * BAND_BYTES
+        again = [reference_cache.read_shared_rows(reader, band, ALL) for band in BANDS[-2:]]
+    assert all(a is b for a, b in zip(rows[-2:], again, strict=True))
+
+
 def test_a_cache_that_is_too_small_still_serves_every_exposure(reader):
     """Of rows that are requested in turn, as many are found as fit."""
     with cache_limit(len(BANDS) // 2 * BAND_BYTES):

@@ -3,6 +3,7 @@
 import json
 import re
 
+import dask
 import pytest
 from support.batches import DATE, calbatch, quiet_console
 
@@ -13,6 +14,7 @@ from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import STATE
 from calbatch.cluster.ledger import LedgerError, View
 from calbatch.cluster.ledger.store import NAME
+from calbatch.models.tiling import reference_cache
 
 
 @pytest.fixture(autouse=True)
@@ -195,3 +197,22 @@ def test_worker_processes_need_memory_together(forecast):
         return float(re.search(r": ([\d.]+) MB", line)[1])
 
     assert size(two[-1]) == pytest.approx(2 * size(one[-1]), rel=0.05)
+
+
+def test_references_are_kept_in_the_memory_that_tiles_leave(simulated, tmp_path):
+    def plan_with(*options):
+        said = calbatch(
+            "plan", "detector1", *simulated.exposures, "-o", tmp_path / "out", "--scheduler",
+            "local", "--workers", "1", "--grain", "exposure", *options,
+        )  # fmt: skip
+        return said.out
+
+    with dask.config.set({reference_cache.SETTING: 10**6}):
+        plain, cleaned = plan_with(), plan_with("--clean_flicker_noise.skip=False")
+    assert "up to 1.0 MB of references" in plain
+    waiting, left = (
+        float(re.search(what, cleaned)[1])
+        for what in (r"([\d.]+) MB more for tiles and flags", r"up to ([\d.]+) MB of references")
+    )
+    assert 0.1 < waiting < 0.9
+    assert left == pytest.approx(1.0 - waiting, abs=0.1)  # both are rounded
