@@ -109,13 +109,13 @@ class TileBudget:
         return self.kept + self.decisions
 
     def limit_references(self, limit: int) -> int:
-        """Return how many of ``limit`` bytes cached references may take beside waiting tiles.
+        """Return how many of ``limit`` bytes cached references may take beside everything else.
 
-        Arrays that a decision holds are used all the time, so that they take all of their memory
-        from the references.
+        Values of the frame, and arrays that a decision holds, are used all the time, so that they
+        take all of their memory from the references.
         """
         beside = 0 if self.is_held else BESIDE_REFERENCES
-        return max(0, limit - max(0, self.waiting - beside))
+        return max(0, limit - self.reductions - max(0, self.waiting - beside))
 
 
 def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:
@@ -175,9 +175,10 @@ def limit_reference_cache(models: Sequence[LazyArrays]) -> dict[str, int]:
     See `TileBudget.limit_references`. Empty if the limit stays.
     """
     limit = dask.config.get(reference_cache.SETTING, None)
-    if not limit or not find_decisions(_tips(models)):
+    if not limit or not find_reductions(_tips(models)):
         return {}
-    return {reference_cache.SETTING: tile_budget(models).limit_references(limit)}
+    left = tile_budget(models).limit_references(limit)
+    return {} if left == limit else {reference_cache.SETTING: left}
 
 
 def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:

@@ -156,10 +156,11 @@ class MappedArrays(LazyArrays):
     def reduce(
         self,
         gather: Callable[..., Any],
-        combine: Callable[[list[Any]], Any],
+        combine: Callable[[Any], Any],
         regions: Sequence[Region] | Reduction | None = None,
         *,
         until: Callable[[list[Any]], bool] | None = None,
+        in_turn: bool = False,
         frame_bytes: int = 0,
         optional: Sequence[str] = (),
         **arguments: Any,
@@ -177,6 +178,10 @@ class MappedArrays(LazyArrays):
             frame in bands of rows.
         until : callable, optional
             Called with the results so far; gathering stops once it returns True.
+        in_turn : bool
+            True to call ``combine`` with an iterator instead of a list. A region is read when its
+            result is asked for, so that results need not be in memory together. ``until`` is not
+            called.
         frame_bytes : int
             Memory that the gathered results, their combination and the value take; 0 if negligible.
         optional, **arguments
@@ -190,8 +195,9 @@ class MappedArrays(LazyArrays):
         else:
             where = tuple(regions) if regions is not None else self._bands()
         look = ReductionSpec(
-            call, make_portable(combine), where, until and make_portable(until), frame_bytes
-        )
+            call, make_portable(combine), where, until and make_portable(until), frame_bytes,
+            in_turn=in_turn,
+        )  # fmt: skip
         return Reduction(cast("PlanNode", source._content.node), look, reductions)
 
     def decide(

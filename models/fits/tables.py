@@ -49,22 +49,22 @@ def _plain_table(records: fits.FITS_rec | None, rows: int) -> Table:
     """Return records of astropy as a structured array of decoded columns."""
     if records is None:
         return np.zeros(rows, np.dtype([]))
-    columns = {name: _plain_column(np.asarray(records[name])) for name in records.dtype.names}
+    columns = {name: _strip(np.asarray(records[name])) for name in records.dtype.names}
     return _table(columns, (rows,))
 
 
 def _table(columns: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]) -> Table:
-    """Return a structured array with columns whose cells may have any shape."""
-    table = np.zeros(shape, [(name, c.dtype, c.shape[1:]) for name, c in columns.items()])
+    """Return a structured array in native byte order; cells of a column may have any shape."""
+    kinds = [(name, c.dtype.newbyteorder("="), c.shape[1:]) for name, c in columns.items()]
+    table = np.zeros(shape, kinds)
     for name, column in columns.items():
         table[name] = column
     return table
 
 
-def _plain_column(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if column.dtype.kind == "U":
-        return np.strings.rstrip(column)
-    return column.astype(column.dtype.newbyteorder("="), copy=False)
+def _strip(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a column without the trailing blanks of text."""
+    return np.strings.rstrip(column) if column.dtype.kind == "U" else column
 
 
 def cast_columns(table: Any, columns: Sequence[ColumnSpec], where: str) -> Table:

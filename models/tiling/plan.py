@@ -253,7 +253,7 @@ class ReductionSpec:
     gather : KernelCall
         Run on each region; ``combine`` receives its results unchanged.
     combine : callable
-        Takes the list of gathered results, in the order of ``regions``.
+        Takes the list of gathered results, in the order of ``regions``, or an iterator of them.
     regions : tuple of Region, ValueSlot, or None
         The regions to gather from; a slot stands for a reduction that computes them. None for a
         decision, which gathers from every tile, from top to bottom.
@@ -263,14 +263,18 @@ class ReductionSpec:
         The memory that all gathered results, their combination and the value take.
     holds : tuple of str
         The fields of the tiles whose arrays contributions to a decision hold.
+    in_turn : bool
+        True if ``combine`` takes an iterator, which gathers from a region when its result is asked
+        for.
     """
 
     gather: KernelCall
-    combine: Callable[[list[Any]], Any]
+    combine: Callable[[Any], Any]
     regions: tuple[Region, ...] | ValueSlot | None
     until: Callable[[list[Any]], bool] | None = None
     frame_bytes: int = 0
     holds: tuple[str, ...] = ()
+    in_turn: bool = False
 
     @property
     def is_decision(self) -> bool:
@@ -291,9 +295,12 @@ class ReductionSpec:
 
     def compute(self, tile_of: Callable[[Region], Tile], values: Mapping[str, Any]) -> Any:
         """Return the value of a reduction whose regions are known."""
+        results = (self.gather_from(tile_of(r), values) for r in self.resolve_regions(values))
+        if self.in_turn:
+            return self.combine(results)
         gathered: list[Any] = []
-        for region in self.resolve_regions(values):
-            gathered.append(self.gather_from(tile_of(region), values))
+        for result in results:
+            gathered.append(result)
             if self.until is not None and self.until(gathered):
                 break
         return self.combine(gathered)

@@ -6,16 +6,15 @@ cache is ``calbatch.reference-cache-bytes`` in dask's configuration. It is 0 by 
 that calibrates one exposure has no use for the rows afterwards.
 """
 
-import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import dask
-import numpy as np
 
 from calbatch.models.fits.readers import Array, Bounds, Reader
+from calbatch.models.storage.memory import allocate_pages
 
 SETTING = "calbatch.reference-cache-bytes"
 
@@ -101,13 +100,8 @@ class ReferenceCache:
 
 
 def _copy_to_own_pages(array: Array) -> Array:
-    """Return a read-only copy in memory pages of its own.
-
-    A long-lived array on the heap, among those allocated and freed with every tile, leaves gaps
-    too small for the next ones: that takes a third more memory.
-    """
-    pages = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype)
-    copy = pages.reshape(array.shape)
+    """Return a read-only copy, which lasts longer than the arrays of tiles."""
+    copy = allocate_pages(array.shape, array.dtype)
     copy[:] = array
     copy.flags.writeable = False
     return copy

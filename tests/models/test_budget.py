@@ -253,6 +253,16 @@ def test_many_tiles_that_wait_leave_less_memory_for_references(kept, left):
     assert budget.limit_references(2**29) == left
 
 
+@pytest.mark.parametrize(("size", "taken"), [(0, None), (30, 30), (2**20, 1000)])
+def test_values_of_the_frame_leave_less_memory_for_references(size, taken):
+    model = ramp()
+    level = model.reduce(peak, max, frame_bytes=size)
+    made = model.map_tiles(remove, ["data"], level=level)
+    with dask.config.set({reference_cache.SETTING: 1000}):
+        found = limit_reference_cache([made])
+    assert found == ({} if taken is None else {reference_cache.SETTING: 1000 - taken})
+
+
 def test_values_of_the_whole_frame_are_counted():
     model = ramp()
     first = model.reduce(peak, max, frame_bytes=7)

@@ -122,6 +122,34 @@ def test_a_reduction_stops_once_its_condition_holds():
     np.testing.assert_array_equal(model.map_tiles(add, ["data"], offset=count).data, PIXELS + 2)
 
 
+def largest_of_even_rows(data, *, region):
+    if region.rows[0] % 2:
+        raise ValueError("an odd row")
+    return data.max()
+
+
+def take_one(results):
+    return next(results)
+
+
+def take_two(results):
+    return next(results), next(results)
+
+
+def test_a_reduction_in_turn_reads_a_region_when_its_result_is_asked_for():
+    model = ImageModel(PIXELS)
+    regions = [Region((row, row + 1), (0, 6)) for row in range(16)]
+    first, both = (
+        delayed_value(
+            model.reduce(largest_of_even_rows, combine, regions, in_turn=True, region=REGION)
+        )
+        for combine in (take_one, take_two)
+    )
+    assert first.compute(scheduler="sync") == PIXELS[0].max()
+    with pytest.raises(ValueError, match="an odd row"):
+        both.compute(scheduler="sync")
+
+
 @pytest.mark.parametrize(
     ("kernel", "outputs", "arguments", "message"),
     [

@@ -24,6 +24,10 @@ from calbatch.calibrate.steps._reference_pixels import (
     MIRI_DETECTOR,
     near_infrared_margins,
 )
+from calbatch.calibrate.steps.refpix._group_samples import (
+    gather_interleaved,
+    interleaved_regions,
+)
 from calbatch.calibrate.steps.refpix.combine import (
     RefPixSettings,
     combine_amplifiers,
@@ -34,8 +38,6 @@ from calbatch.calibrate.steps.refpix.irs2 import (
     InterleavedSettings,
     combine_interleaved,
     count_signal_bytes,
-    gather_interleaved,
-    interleaved_regions,
     subtract_from_all,
     subtract_interleaved,
 )
@@ -159,7 +161,7 @@ class RefPixStep(Step):
             stamp=read_stamp(path),
         )
         signal = ramp.reduce(
-            gather_interleaved, combine, interleaved_regions(layout),
+            gather_interleaved, combine, interleaved_regions(layout), in_turn=True,
             frame_bytes=count_signal_bytes(ramp.shape, keep=self.preserve_irs2_refpix),
         )  # fmt: skip
         kernel: Any = subtract_from_all

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from calbatch.calibrate.steps._interleaving import (
     PERIOD,
     PIXEL_POSITIONS,
     PIXELS,
-    REFERENCE_POSITIONS,
     REFERENCES,
     SECTIONS,
 )
@@ -56,65 +55,76 @@ PASSES = 3
 """Iterations of the filter that fills gaps of the reference output."""
 
 
-class TimeSeries:
-    """The samples of one integration in the order of readout, without means and drifts.
+class GroupSamples(NamedTuple):
+    """The samples of a group from which its signal is predicted, or means of them.
+
+    Attributes
+    ----------
+    output : ndarray
+        Samples of the reference output, (640, 2048).
+    references : ndarray
+        Reference pixels, (5 sections, 128, 2048).
+    border : ndarray
+        The amplifiers' samples in the border, (4 amplifiers, 640, 8).
+    """
+
+    output: Array
+    references: Array
+    border: Array
+
+    def in_time(self) -> GroupSamples:
+        """Return a copy in the order of readout, which alternates, from the detector's order."""
+        references, border = self.references.copy(), self.border.copy()
+        references[::2] = self.references[::2, ::-1]
+        border[1::2] = self.border[1::2, ::-1]
+        return GroupSamples(self.output[::-1].copy(), references, border)
+
+
+class GroupSeries:
+    """The samples of one group in the order of readout, without means and drifts.
 
     Parameters
     ----------
-    output : ndarray
-        Samples of the reference output, (groups, 640, 2048).
-    references : ndarray
-        Reference pixels, (groups, 5 sections, 128, 2048).
-    border : ndarray
-        The amplifiers' samples in the border, (groups, 4 amplifiers, 640, 8).
+    samples : GroupSamples
+        The samples of the group.
+    means : GroupSamples
+        Their means over the groups of the integration, in float64.
 
     Attributes
     ----------
     pixels : ndarray
-        Pixels of the reference output, (groups, 512, 2048).
+        Pixels of the reference output, (512, 2048).
     references : ndarray
-        Reference pixels, (groups, 5 sections, 128, 2048).
+        Reference pixels, (5 sections, 128, 2048).
     lines : ndarray
-        Intercept and slope of the drift within a frame, (groups, 5 sections, 2).
-    output_mean : ndarray of float64
-        Mean over the groups of the reference output, (640, 2048).
+        Intercept and slope of the drift within a frame, (5 sections, 2).
     """
 
-    def __init__(self, output: Array, references: Array, border: Array) -> None:
-        self.output_mean = _mean(output)
-        self.output_mean[REFERENCE_POSITIONS] = _mean(references[:, 0])
-        self.pixels = _minus_mean(output[:, PIXEL_POSITIONS])
-        self.references = _minus_mean(references)
-        border = _minus_mean(border[:, :, PIXEL_POSITIONS])
-        groups = len(self.pixels)
-        self.lines = np.empty((groups, SECTIONS, 2), np.float32)
-        for group in range(groups):
-            for section in range(SECTIONS):
-                pixels = (
-                    self.pixels[group][:, BORDER_ROWS]
-                    if section == 0
-                    else border[group, section - 1]
-                )
-                references = self.references[group, section][:, BORDER_ROWS]
-                self.lines[group, section] = _fit_line(pixels, references)
-        loops.subtract_lines(self.references, times_of(REFERENCE_TIMES), self.lines)
-        of_output = np.ascontiguousarray(self.lines[:, :1])
-        loops.subtract_lines(self.pixels[:, np.newaxis], times_of(PIXEL_TIMES), of_output)
+    def __init__(self, samples: GroupSamples, means: GroupSamples) -> None:
+        self.pixels = _subtract(samples.output, means.output)[PIXEL_POSITIONS]
+        self.references = _subtract(samples.references, means.references)
+        border = _subtract(samples.border, means.border)[:, PIXEL_POSITIONS]
+        pixels = [self.pixels[:, BORDER_ROWS], *border]
+        self.lines = np.empty((SECTIONS, 2), np.float32)
+        for section, references in enumerate(self.references):
+            self.lines[section] = _fit_line(pixels[section], references[:, BORDER_ROWS])
+        loops.subtract_lines(self.references, _reference_times(), self.lines)
+        loops.subtract_lines(self.pixels[np.newaxis], _pixel_times(), self.lines[:1])
 
-    def predict(self, group: int, filled: Array, weights: ReferenceWeights) -> Iterator[Array]:
-        """Yield the predicted series of each amplifier in a group, (2048, 712).
+    def predict(self, filled: Array, weights: ReferenceWeights) -> Iterator[Array]:
+        """Yield the predicted series of each amplifier, (2048, 712).
 
         ``filled`` is the series of the reference output that `fill_output` returns.
         """
         output = transform(filled.reshape(-1))
         for k in range(AMPLIFIERS):
             series = np.zeros((DETECTOR, LINE), np.float32)
-            loops.place_rows(self.references[group, k + 1], _spread_pixels(), SPREAD_TIMES, series)
+            loops.place_rows(self.references[k + 1], _spread_pixels(), SPREAD_TIMES, series)
             spectrum = transform(series.reshape(-1))
             loops.combine_spectra(spectrum, weights.interleaved[k], output, weights.output[k])
             yield transform_back(spectrum).reshape(DETECTOR, LINE)
 
-    def fill_output(self, group: int) -> Array:
+    def fill_output(self) -> Array:
         """Return the series of the reference output, (2048, 712), without gaps.
 
         Its reference pixels are filled like the gaps.
@@ -123,8 +133,8 @@ class TimeSeries:
         and high frequencies is applied repeatedly, and the known samples are restored each time.
         """
         series = np.zeros((DETECTOR, LINE), np.float32)
-        loops.place_rows(self.pixels[group], _all_pixels(), PIXEL_TIMES, series)
-        loops.place_rows(self.references[group, 0], _all_references(), REFERENCE_TIMES, series)
+        loops.place_rows(self.pixels, _all_pixels(), PIXEL_TIMES, series)
+        loops.place_rows(self.references[0], _all_references(), REFERENCE_TIMES, series)
         flat = series.reshape(-1)
         known = loops.fill_zeros(flat, _sine_weights()).reshape(DETECTOR, LINE)
         filled = known
@@ -136,16 +146,10 @@ class TimeSeries:
         return filled
 
 
-def _minus_mean(samples: Array) -> Array:
-    """Return samples minus their mean over the groups, the first axis, in float32."""
-    mean = _mean(samples)
-    return np.ascontiguousarray(np.subtract(samples, mean, dtype=np.float64), np.float32)
-
-
-def _mean(samples: Array) -> Array:
-    """Return the mean over the groups, the first axis, in float64."""
-    mean: Array = samples.sum(axis=0, dtype=np.float64) / len(samples)
-    return mean
+def _subtract(samples: Array, means: Array) -> Array:
+    """Return samples minus means of type float64, rounded to float32."""
+    result: Array = np.empty(samples.shape, np.float32)
+    return np.subtract(samples, means, out=result, dtype=np.float64, casting="same_kind")
 
 
 def times_of(within_row: Array) -> Array:
@@ -173,6 +177,16 @@ def _border_times() -> Array:
     """Return the times of a section's pixels and reference pixels in the border, (640, 8)."""
     within_row = np.concatenate([PIXEL_TIMES, REFERENCE_TIMES])
     return times_of(within_row)[:, BORDER_ROWS].astype(np.float64)
+
+
+@cache
+def _pixel_times() -> Array:
+    return times_of(PIXEL_TIMES)
+
+
+@cache
+def _reference_times() -> Array:
+    return times_of(REFERENCE_TIMES)
 
 
 @cache

@@ -21,7 +21,11 @@ from calbatch.calibrate.steps._interleaving import (
     InterleavedLayout,
 )
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
-from calbatch.calibrate.steps.refpix._prediction import REFERENCE_TIMES, TimeSeries
+from calbatch.calibrate.steps.refpix._prediction import (
+    REFERENCE_TIMES,
+    GroupSamples,
+    GroupSeries,
+)
 
 Array = npt.NDArray[Any]
 
@@ -51,15 +55,23 @@ class PreservedReferences:
         self.samples = np.empty((*lead, self._rows.size, DETECTOR), np.float32)
         self._frame = np.zeros((SECTIONS, SECTION, DETECTOR), np.float32)
 
-    def start_group(self, integration: int, group: int, series: TimeSeries, filled: Array) -> None:
-        """Add the reference output of a group; ``filled`` is that of `TimeSeries.fill_output`."""
+    def start_group(
+        self,
+        integration: int,
+        group: int,
+        series: GroupSeries,
+        means: GroupSamples,
+        filled: Array,
+    ) -> None:
+        """Add the reference output of a group.
+
+        ``means`` are those over the groups, and ``filled`` is that of `GroupSeries.fill_output`.
+        """
         self._target = self.samples[integration, group]
-        self._references = series.references[group]
+        self._references = series.references
         output = self._frame[0]
-        output[PIXEL_POSITIONS] = series.pixels[group] + series.output_mean[PIXEL_POSITIONS]
-        output[REFERENCE_POSITIONS] = (
-            filled[:, REFERENCE_TIMES].T + series.output_mean[REFERENCE_POSITIONS]
-        )
+        output[PIXEL_POSITIONS] = series.pixels + means.output[PIXEL_POSITIONS]
+        output[REFERENCE_POSITIONS] = filled[:, REFERENCE_TIMES].T + means.references[0]
 
     def add_amplifier(self, section: int, predicted: Array) -> None:
         """Add the reference pixels of an amplifier, minus the series predicted for it."""

@@ -50,18 +50,17 @@ def copy_columns(known: Array, times: Array, series: Array) -> None:
 def subtract_lines(samples: Array, times: Array, lines: Array) -> None:
     """Subtract ``a + b t`` from samples other than zero, in place.
 
-    ``samples`` are (groups, sections, positions, rows), ``times`` (positions, rows), and ``lines``
-    (groups, sections, 2) hold a and b.
+    ``samples`` are (sections, positions, rows), ``times`` (positions, rows), and ``lines``
+    (sections, 2) hold a and b.
     """
-    groups, sections, positions, rows = samples.shape
-    for g in range(groups):
-        for k in range(sections):
-            a, b = lines[g, k, 0], lines[g, k, 1]
-            for j in range(positions):
-                for y in range(rows):
-                    x = samples[g, k, j, y]
-                    line = a + times[j, y] * b
-                    samples[g, k, j, y] = x - line if x != 0 else x
+    sections, positions, rows = samples.shape
+    for k in range(sections):
+        a, b = lines[k, 0], lines[k, 1]
+        for j in range(positions):
+            for y in range(rows):
+                x = samples[k, j, y]
+                line = a + times[j, y] * b
+                samples[k, j, y] = x - line if x != 0 else x
 
 
 @kernel
@@ -98,7 +97,6 @@ def fill_zeros(series: Array, weights: Array) -> Array:
 @kernel
 def subtract_signal(
     data: Array,
-    correction: Array,
     lines: Array,
     row_times: Array,
     column_times: Array,
@@ -107,6 +105,8 @@ def subtract_signal(
     result: Array,
 ) -> None:
     """Subtract drift and correction from the deviations of each pixel from its mean.
+
+    ``result`` holds the correction, which the result replaces.
 
     With the mean m over the groups, ``x = data - offset - m``, the time t of a pixel, and the
     drift's intercept a and slope b, ``result = x - (a + b t) - correction + m``; where x is zero,
@@ -129,4 +129,4 @@ def subtract_signal(
                 x = np.float32(np.float32(data[g, r, c] - offset) - mean[c])
                 line = a + (row_times[r] + column_times[c]) * b
                 x = np.float32(x - line) if x != 0 else x
-                result[g, r, c] = np.float32(x - correction[g, r, c]) + mean[c]
+                result[g, r, c] = np.float32(x - result[g, r, c]) + mean[c]

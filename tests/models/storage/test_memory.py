@@ -1,8 +1,9 @@
-"""The memory limit of a process, and the checks against it."""
+"""The memory limit of a process, the checks against it, and arrays on pages of their own."""
 
 import resource
 
 import dask
+import numpy as np
 import psutil
 import pytest
 
@@ -62,3 +63,23 @@ def test_larger_data_are_rejected(limit):
         memory.require_memory("a.fits", limit + 1, "its image")
     with pytest.raises(ModelError, match=r"one row of its frame, .* takes 1\.07 GB of memory"):
         memory.require_row(limit + 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0, 4), ()])
+def test_an_array_on_its_own_pages_is_an_array_of_zeros(shape):
+    array = memory.allocate_pages(shape, "f4")
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
+    assert np.array_equal(array, np.zeros(shape))
+    array[...] = 3
+    assert (array == 3).all()
+
+
+def test_pages_are_returned_with_their_array():
+    process = psutil.Process()
+    before = process.memory_info().rss
+    array = memory.allocate_pages((64, 1 << 20), "u1")
+    array[:] = 1
+    assert process.memory_info().rss - before > 60 << 20
+    del array
+    assert process.memory_info().rss - before < 30 << 20

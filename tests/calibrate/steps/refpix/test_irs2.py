@@ -1,6 +1,7 @@
 """Reference pixels of IRS2 exposures are subtracted and removed as jwst does."""
 
 import re
+import tracemalloc
 
 import dask
 import numpy as np
@@ -13,13 +14,16 @@ from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps._interleaving import InterleavedLayout
 from calbatch.calibrate.steps.linearity import LinearityStep
 from calbatch.calibrate.steps.refpix import RefPixStep
+from calbatch.calibrate.steps.refpix._group_samples import interleaved_regions
 from calbatch.calibrate.steps.refpix._prediction import (
     PIXEL_TIMES,
     REFERENCE_TIMES,
     SPREAD_TIMES,
 )
-from calbatch.calibrate.steps.refpix.irs2 import interleaved_regions
+from calbatch.models.budget import tile_budget
 from calbatch.models.errors import ModelError
+from calbatch.models.tiling.branches import find_reductions
+from calbatch.models.tiling.graphs import delayed_value
 
 LISTED = ((1, 1, 5), (2, 2, 1 << 31), (4, 1, 3), (3, 2, 9))
 
@@ -120,12 +124,33 @@ def test_correlated_noise_is_reduced(weights):
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_regions_hold_every_reference_pixel_once(is_turned):
     layout = InterleavedLayout(is_turned)
-    output, *blocks, left, right = interleaved_regions(layout)
-    rows = [row for region in blocks for row in range(*region.rows)]
-    outside = [r for r in reference_rows() if not output.rows[0] <= r < output.rows[1]]
-    assert rows == outside
+    *regions, left, right = interleaved_regions(layout)
+    rows = [row for region in regions for row in range(*region.rows)]
+    output = range(*layout.output_rows)
+    assert rows == [*output, *(r for r in reference_rows() if r not in output)]
+    assert {region.cols for region in regions} == {(0, 2048)}
     assert {left.rows, right.rows} == {layout.amplifier_rows}
     assert (left.cols, right.cols) == ((0, 4), (2044, 2048))
+
+
+def memory_of_signal(ngroups, weights):
+    """Return the stated memory of an exposure's signal, and the memory beside the correction."""
+    model = correct(interleaved_ramp("NRS1", ngroups=ngroups, bad=False), weights)
+    (signal,) = find_reductions([model._content.node])
+    tracemalloc.start()
+    delayed_value(signal).compute(scheduler="sync")
+    peak = tracemalloc.get_traced_memory()[1]  # the correction is on pages that are not traced
+    tracemalloc.stop()
+    return tile_budget([model]).reductions, peak
+
+
+def test_memory_is_that_of_the_correction_and_of_one_group(weights, whole):
+    correction, samples = 4 * 2048 * 2048, 4 * 2048 * (640 + 4 * 128)
+    (few, first), (many, last) = (memory_of_signal(ngroups, weights) for ngroups in (2, 6))
+    assert many - few == 4 * correction
+    assert first < few - 2 * correction
+    assert last < many - 6 * correction
+    assert last - first < 0.5 * 4 * samples  # only bands of the reference output grow
 
 
 @pytest.mark.parametrize("is_turned", [False, True])
