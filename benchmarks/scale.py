@@ -1,10 +1,13 @@
 """Measure a batch of many exposures whose calibration only sleeps.
 
     python benchmarks/scale.py --exposures 100000 --workers 64
+    python benchmarks/scale.py --exposures 1000000 --workers 256 --hard-links
+    python benchmarks/scale.py --exposures 10000 --simulate
 
 Prints the memory of the driver, the CPU time of driver and scheduler per exposure, the duration of
 `status` during the batch, the time until a killed batch progresses after `resume`, and the time to
-plan and run a batch that is done. Workers are single threads in two separate processes.
+plan and run a batch that is done. Workers are single threads in two separate processes. The last
+form prints what batches of full frames would take, by a simulation from measured service times.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from scale_simulation import Costs, make_table
 
 HERE = Path(__file__).parent
 
@@ -33,13 +37,26 @@ def parse_arguments() -> argparse.Namespace:
         "--kill-at", type=float, default=0.5, help="done fraction at which the driver is killed"
     )
     parser.add_argument(
+        "--hard-links", action="store_true", help="make the inputs hard links, which take no space"
+    )
+    parser.add_argument(
+        "--simulate", action="store_true", help="print what full frames would take, and run nothing"
+    )
+    parser.add_argument(
+        "--driver-ms", type=float, default=3.0, help="with --simulate: the driver's CPU [ms]"
+    )
+    parser.add_argument(
         "--folder", type=Path, help="folder for all files; by default a temporary one"
     )
     return parser.parse_args()
 
 
-def make_inputs(folder: Path, count: int) -> None:
-    """Write many copies of a tiny raw exposure."""
+LINKS = 60_000
+"""Number of hard links to a file; some file systems allow no more than 65,000."""
+
+
+def make_inputs(folder: Path, count: int, *, linked: bool) -> None:
+    """Write many copies of a tiny raw exposure, or few copies with many names."""
     from calbatch.calibrate.simulate import SimulationSpec, simulate
 
     spec = SimulationSpec(
@@ -50,7 +67,12 @@ def make_inputs(folder: Path, count: int) -> None:
     exposures.mkdir()
     content = exposure.read_bytes()
     for number in range(count):
-        (exposures / f"e{number:06}_uncal.fits").write_bytes(content)
+        path = exposures / f"e{number:07}_uncal.fits"
+        if not linked or number % LINKS == 0:
+            path.write_bytes(content)
+            written = path
+        else:
+            path.hardlink_to(written)
 
 
 class DriverProcess:
@@ -117,10 +139,13 @@ def read_status(output: Path, environment: dict[str, str]) -> Status:
 
 def main() -> None:
     options = parse_arguments()
+    if options.simulate:
+        print(make_table(options.exposures, Costs(driver=options.driver_ms / 1e3)))
+        return
     with tempfile.TemporaryDirectory(prefix="calbatch-scale-", dir=options.folder) as name:
         folder = Path(name)
         print(f"{options.exposures} exposures, {options.workers} workers, {options.sleep} s each")
-        make_inputs(folder, options.exposures)
+        make_inputs(folder, options.exposures, linked=options.hard_links)
         measure(options, folder)
 
 

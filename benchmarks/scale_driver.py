@@ -87,7 +87,7 @@ async def work(scheduler: str, count: int, name: str) -> None:
 @contextmanager
 def workers(scheduler: str, count: int) -> Iterator[None]:
     """Run processes with the given number of workers in total."""
-    command = [sys.executable, __file__, "work", scheduler, str(count // PROCESSES)]
+    command = [sys.executable, __file__, "work", scheduler, str(-(-count // PROCESSES))]
     processes = [subprocess.Popen([*command, str(n)]) for n in range(PROCESSES)]
     try:
         yield
@@ -105,7 +105,9 @@ def print_plan(inputs: str, output: Path) -> None:
     with View(output / ".calbatch") as view:
         sums = ReferenceChecksums(view.find_checksum, lambda *_: None)
         planner = Planner(step, open_references(step), use_pars=False, history=view, checksums=sums)
-        blocks = planner.plan_blocks(enumerate(find_inputs(step, (inputs,))))
+        blocks = planner.plan_blocks(
+            enumerate(find_inputs(step, Order(inputs=(inputs,), pars=False)))
+        )
         done = sum(bool(planned.earlier_products) for block in blocks for planned in block)
         sums.close()
     print(f"planned again, {done} exposures done before: {time.perf_counter() - start:.1f} s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -28,6 +28,7 @@ from calbatch.cluster.planning.dependencies import (
     describe_blocking_failure,
 )
 from calbatch.cluster.planning.identity import parameters_of, software
+from calbatch.cluster.planning.input_list import InputList
 from calbatch.cluster.planning.inputs import (
     find_exposures,
     refuse_name_clashes,
@@ -55,7 +56,7 @@ class RegisteredBatch:
         The configured step or pipeline.
     order : Order
         The batch's order.
-    inputs : sequence of (int, Path or Url)
+    inputs : InputList
         Number and path of the exposures that are not done.
     total : int
         Number of all exposures.
@@ -70,7 +71,7 @@ class RegisteredBatch:
     folder: BatchFolder
     step: Step
     order: Order
-    inputs: Sequence[tuple[int, Location]]
+    inputs: InputList
     total: int
     fresh: bool = False
     ledger: Ledger | None = None
@@ -79,8 +80,8 @@ class RegisteredBatch:
     @property
     def place(self) -> placement.Place:
         """The place where the batch runs."""
-        paths = [path for _, path in self.inputs]
-        return placement.choose_place(self.order.site, len(paths), total_bytes(paths))
+        size = total_bytes(self.inputs.paths())
+        return placement.choose_place(self.order.site, len(self.inputs), size)
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:
@@ -190,7 +191,7 @@ def begin_batch(
             folder=folder,
             step=step,
             order=order,
-            inputs=list(enumerate(graph.paths)),
+            inputs=InputList(enumerate(graph.paths)),
             total=len(graph.paths),
             fresh=True,
             ledger=ledger if hold else None,
@@ -238,7 +239,7 @@ def resume_batch(
         if failed:
             withdraw_stop_request(folder.control)  # resuming a batch cancels requests to stop it
             ledger.reopen_failed(row.id)
-        unfinished = [(n, location(p)) for n, p in ledger.unfinished_exposures(row.id)]
+        unfinished = InputList(ledger.unfinished_exposures(row.id))
         if failed and not unfinished:  # the driver may have died just before it recorded the end
             _conclude(folder, ledger, row.id)
         hold = hold and bool(unfinished)

@@ -263,7 +263,7 @@ class _Session:
         """Drive the batch; return its state, and the reason if it was stopped early."""
         inputs, policy = self.registered.inputs, self.registered.order.policy
         dependencies = self.registered.dependencies
-        free = [(number, path) for number, path in inputs if not dependencies.is_held(number)]
+        free = inputs.select(lambda number: not dependencies.is_held(number))
         ahead = self.place.site is not None and self.place.grain == "exposure"
         with Feed(self.planner, free, policy, dependencies=dependencies, ahead=ahead) as feed:
             rules = self.planner.resolution

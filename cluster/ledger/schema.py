@@ -141,6 +141,8 @@ CREATE TABLE statistics (
 
 _PATTERNS = """
 ALTER TABLE inputs ADD COLUMN pattern INTEGER REFERENCES bodies;
+DROP INDEX exposures_by_state;
+CREATE INDEX exposures_by_state ON exposures (batch, state, ended);
 """
 
 MIGRATIONS = (_FIRST, _INPUTS_CONTENT, _MEMBERS, _STATISTICS, _PATTERNS)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from calbatch.calibrate.suffixes import product_name, strip_extension
@@ -15,6 +16,8 @@ from calbatch.models.errors import FileError
 from calbatch.models.private import create_file
 from calbatch.models.storage.listing import is_match, list_objects, require_writable, total_size
 from calbatch.models.storage.location import Location, Url, location
+
+_NUMBER = re.compile(r"\d+")
 
 
 def find_exposures(
@@ -119,10 +122,18 @@ def _explain_no_match(request: str, pattern: str, *, recursive: bool) -> str:
     return message
 
 
-def natural_key(path: Location) -> list[tuple[int, int | str]]:
-    """Return a sort key that compares the numbers within a path as numbers."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+def natural_key(path: Location) -> str:
+    """Return a sort key that compares the numbers within a path as numbers.
+
+    It is one text, since many small objects for each path would take a kilobyte. Before each number
+    are a character that sorts before all others, and one that stands for the number of digits.
+    """
+    return _NUMBER.sub(_number_key, str(path))
+
+
+def _number_key(found: re.Match[str]) -> str:
+    digits = str(int(found[0]))
+    return f"\0{chr(len(digits))}{digits}"
 
 
 def refuse_name_clashes(inputs: Sequence[Location]) -> None:
@@ -153,15 +164,16 @@ def _remedy(first: Location, second: Location) -> str:
     return "calibrate them in two batches with different output folders"
 
 
-def total_bytes(inputs: Sequence[Location]) -> int:
+def total_bytes(inputs: Iterable[Location]) -> int:
     """Return the total size of the inputs in bytes; files that cannot be examined count as 0."""
-    total = total_size(path for path in inputs if isinstance(path, Url))
+    total, urls = 0, list[Url]()
     for path in inputs:
-        try:
-            total += path.stat().st_size if isinstance(path, Path) else 0
-        except OSError:  # reported when it is opened
+        if isinstance(path, Url):
+            urls.append(path)
             continue
-    return total
+        with suppress(OSError):  # reported when it is opened
+            total += path.stat().st_size
+    return total + total_size(urls)
 
 
 def parse_place(folder: str | Location) -> Location:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -127,12 +129,20 @@ def test_a_request_without_exposures_is_refused(folder, request_, message):
 
 @given(st.lists(st.from_regex(r"[a-z]{0,2}[0-9]{0,3}", fullmatch=True), min_size=1, unique=True))
 def test_numbers_in_names_are_sorted_as_numbers(stems):
-    from pathlib import Path
-
     ordered = sorted((Path(s) for s in stems), key=natural_key)
     for letters in {s.rstrip("0123456789") for s in stems}:
         numbers = [int(str(p)[len(letters) :]) for p in ordered if is_numbered(str(p), letters)]
         assert numbers == sorted(numbers)
+
+
+@given(st.lists(st.from_regex(r"[a-z.]{0,2}([0-9]{1,12}[a-c]{0,2}){0,3}", fullmatch=True)))
+def test_names_are_sorted_by_their_words_and_numbers(names):
+    def split(path):
+        parts = re.split(r"(\d+)", str(path))
+        return [int(part) if part.isdecimal() else part for part in parts]
+
+    paths = [Path("in", name) for name in names]
+    assert sorted(paths, key=natural_key) == sorted(paths, key=split)
 
 
 def is_numbered(name, letters):
