@@ -111,11 +111,13 @@ class TileBudget:
     def limit_references(self, limit: int) -> int:
         """Return how many of ``limit`` bytes cached references may take beside everything else.
 
-        Values of the frame, and arrays that a decision holds, are used all the time, so that they
-        take all of their memory from the references.
+        Values of the frame take what they need beyond a tile, none of which is in memory until they
+        are known. Arrays that a decision holds are used all the time, so that they take all of
+        their memory from the references.
         """
         beside = 0 if self.is_held else BESIDE_REFERENCES
-        return max(0, limit - self.reductions - max(0, self.waiting - beside))
+        values = max(0, self.reductions - self.bytes)
+        return max(0, limit - values - max(0, self.waiting - beside))
 
 
 def tile_budget(models: Sequence[LazyArrays]) -> TileBudget:

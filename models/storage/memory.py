@@ -84,13 +84,10 @@ def allocate_pages(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[
     """Return an array of zeros on memory pages of its own, which are returned with the array.
 
     A long-lived array on the heap, among those allocated and freed with every tile, leaves gaps
-    too small for the next ones: that takes a third more memory.
+    too small for the next ones: that takes a third more memory. Huge pages are not asked for:
+    where memory is fragmented, the kernel takes longer to find them than to map small ones.
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    huge = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
-    if huge is not None:
-        with suppress(OSError):  # not compiled into this kernel
-            pages.madvise(huge)
     return np.frombuffer(pages, kind, math.prod(shape)).reshape(shape)

@@ -239,28 +239,18 @@ def test_references_are_cached_in_the_memory_that_a_held_ramp_leaves(limit, left
     assert found == ({} if left is None else {reference_cache.SETTING: wanted})
 
 
-@pytest.mark.parametrize(
-    ("kept", "left"),
-    [
-        (BESIDE_REFERENCES - 77, 2**29),
-        (BESIDE_REFERENCES, 2**29 - 77),
-        (BESIDE_REFERENCES + 1000, 2**29 - 1077),
-        (2**30, 0),
-    ],
-)
-def test_many_tiles_that_wait_leave_less_memory_for_references(kept, left):
-    budget = TileBudget(RowBytes(), 1, 0, 1, kept=kept, decisions=77)
-    assert budget.limit_references(2**29) == left
-
-
-@pytest.mark.parametrize(("size", "taken"), [(0, None), (30, 30), (2**20, 1000)])
-def test_values_of_the_frame_leave_less_memory_for_references(size, taken):
+@pytest.mark.parametrize(("more", "left"), [(-1, None), (30, 970), (2000, 0)])
+def test_values_larger_than_a_tile_leave_less_memory_for_references(more, left):
     model = ramp()
-    level = model.reduce(peak, max, frame_bytes=size)
-    made = model.map_tiles(remove, ["data"], level=level)
+
+    def subtract(size):
+        level = model.reduce(peak, max, frame_bytes=size)
+        return model.map_tiles(remove, ["data"], level=level)
+
+    size = tile_budget([subtract(1)]).bytes + more
     with dask.config.set({reference_cache.SETTING: 1000}):
-        found = limit_reference_cache([made])
-    assert found == ({} if taken is None else {reference_cache.SETTING: 1000 - taken})
+        found = limit_reference_cache([subtract(size)])
+    assert found == ({} if left is None else {reference_cache.SETTING: left})
 
 
 def test_values_of_the_whole_frame_are_counted():

@@ -15,27 +15,29 @@ from calbatch.models.jit import kernel
 
 Array = npt.NDArray[Any]
 
-_BAND = 32  # rows of the detector whose samples stay in the processor's cache
+_BAND = 64  # rows of the detector whose samples stay in the processor's cache
 
 
 @kernel
 def place_rows(samples: Array, picked: Array, times: Array, series: Array) -> None:
     """Place samples at their times: ``series[y, times[j]] = samples[picked[j], y]``."""
     for start in range(0, series.shape[0], _BAND):
-        stop = min(start + _BAND, series.shape[0])
+        band = series[start : start + _BAND]
         for j in range(times.size):
-            for y in range(start, stop):
-                series[y, times[j]] = samples[picked[j], y]
+            row, t = samples[picked[j], start : start + _BAND], times[j]
+            for y in range(row.size):
+                band[y, t] = row[y]
 
 
 @kernel
 def pick_rows(series: Array, times: Array, samples: Array) -> None:
     """Pick the samples at some times: ``samples[j, y] = series[y, times[j]]``."""
     for start in range(0, series.shape[0], _BAND):
-        stop = min(start + _BAND, series.shape[0])
+        band = series[start : start + _BAND]
         for j in range(times.size):
-            for y in range(start, stop):
-                samples[j, y] = series[y, times[j]]
+            row, t = samples[j, start : start + _BAND], times[j]
+            for y in range(row.size):
+                row[y] = band[y, t]
 
 
 @kernel
@@ -79,16 +81,20 @@ def fill_zeros(series: Array, weights: Array) -> Array:
     than zero within the weights' width, or stays zero without any.
     """
     n, width = series.size, weights.size
+    half = width // 2
+    periodic = np.empty(n + 2 * half, series.dtype)
+    periodic[:half], periodic[half + n :] = series[n - half :], series[:half]
+    periodic[half : half + n] = series
     result = series.copy()
     for i in range(n):
         if series[i] != 0:
             continue
+        near = periodic[i : i + width]
         above, below = 0.0, 0.0
         for j in range(width):
-            x = series[(i + j - width // 2) % n]
-            if x != 0:
-                above += weights[j] * x
-                below += weights[j]
+            x = near[j]
+            above += weights[j] * x
+            below += weights[j] if x != 0 else 0.0
         if below != 0:
             result[i] = np.float32(above) / np.float32(below)
     return result
