@@ -61,10 +61,10 @@ def flag_interleaved_saturation(
         no threshold.
     """
     rows, _ = layout.science_within(region)
-    limits = [array[rows] for array in (threshold, threshold_dq)]
-    thresholds, their_dq = for_kernels(*limits)
+    thresholds, their_dq = for_kernels(threshold[rows], threshold_dq[rows])
     limit, checked = np.empty_like(thresholds), np.empty(thresholds.shape, np.bool_)
     (zero,) = for_kernels(np.zeros_like(limit) if bias is None else bias[rows])
+    limits = loops.Limits(limit, checked, zero)
     science_dq = pixeldq[rows]
     loops.find_limits(thresholds, their_dq, limit, checked, science_dq)
     flags, pixel_flags = groupdq.copy(), pixeldq.copy()
@@ -73,7 +73,8 @@ def flag_interleaved_saturation(
         science = np.ascontiguousarray(counts[:, rows])
         before = np.zeros(science.shape, np.uint8)
         found = np.empty_like(before)
-        loops.flag_groups(science, before, limit, reach, found)
+        one = (array[np.newaxis] for array in (science, before))
+        loops.flag_integrations(*one, limits, 0, reach, found[np.newaxis])
         loops.flag_interleaved(science, limit, zero, frames or 0, reach, found)
         new[:, rows] |= found
     return flags, pixel_flags

@@ -143,25 +143,21 @@ def flag_saturation(
     (zero,) = for_kernels(np.zeros_like(limit) if bias is None else bias)
     flags, pixel_flags = np.empty_like(before), pixeldq.copy()
     loops.find_limits(threshold, threshold_dq, limit, checked, pixel_flags)
-    for counts, old, new in zip(data, before, flags, strict=True):
-        loops.flag_groups(counts, old, limit, reach, new)
-        if frames is not None and frames > 1:
-            loops.flag_averages(counts, limit, checked, frames, reach, new)
-        if frames is not None and len(counts) > 2:
-            loops.flag_second_group(counts, limit, zero, frames, new)
+    limits = loops.Limits(limit, checked, zero)
+    loops.flag_integrations(data, before, limits, frames or 0, reach, flags)
     if zeroframe is None:
         return flags, pixel_flags
-    return flags, pixel_flags, _clear_unusable(zeroframe, limit, reach)
+    return flags, pixel_flags, _clear_unusable(zeroframe, limits, reach)
 
 
-def _clear_unusable(zeroframe: Array, limit: Array, reach: int) -> Array:
+def _clear_unusable(zeroframe: Array, limits: loops.Limits, reach: int) -> Array:
     """Return zero frames with zero for unusable values; see `flag_saturation`."""
     (zeroframe,) = for_kernels(zeroframe)
-    unusable = np.empty(zeroframe.shape, np.uint8)
-    before = np.zeros((1, *limit.shape), np.uint8)
-    for i in range(len(zeroframe)):
-        loops.flag_groups(zeroframe[i : i + 1], before, limit, reach, unusable[i : i + 1])
-    return np.where(unusable != 0, np.float32(0), zeroframe)
+    single = zeroframe[:, np.newaxis]  # each is a ramp of one group
+    before = np.zeros(single.shape, np.uint8)
+    unusable = np.empty_like(before)
+    loops.flag_integrations(single, before, limits, 0, reach, unusable)
+    return np.where(unusable[:, 0] != 0, np.float32(0), zeroframe)
 
 
 def flag_stack(

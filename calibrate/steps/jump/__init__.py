@@ -66,8 +66,9 @@ MIN_COLUMNS = 64
 MIN_CLIPPED_COLUMNS = 512
 """The same for sigma clipping, which sorts few pixels: long rows of memory are read faster."""
 
-FIRST_ROWS, BAND_ROWS = 4, 256
-"""Rows of the first region, and of the others, that decisions for the whole frame examine."""
+FIRST_ROWS, FIRST_COLUMNS, BAND_ROWS = 4, 128, 256
+"""Rows and columns of the first region that decisions for the whole frame examine, and rows of the
+others."""
 
 RATES = "meta.exposure.primary_cosmic_rays", "meta.exposure.extended_emission_events"
 EVENTS = "events"
@@ -354,8 +355,11 @@ def read_group_time(exposure: RampModel) -> float:
 
 
 def _bands(exposure: RampModel) -> list[Region]:
-    """Return a few rows, which nearly always suffice, and then bands that cover the frame."""
+    """Return a few pixels in the middle, which nearly always suffice, and bands of the frame."""
     rows, cols = exposure.frame
-    middle = rows // 2, min(rows // 2 + FIRST_ROWS, rows)
-    bands = [middle, *((r, min(r + BAND_ROWS, rows)) for r in range(0, rows, BAND_ROWS))]
-    return [Region(band, (0, cols)) for band in bands]
+    left = max(0, cols - FIRST_COLUMNS) // 2
+    middle = Region(
+        (rows // 2, min(rows // 2 + FIRST_ROWS, rows)), (left, min(left + FIRST_COLUMNS, cols))
+    )
+    bands = [(row, min(row + BAND_ROWS, rows)) for row in range(0, rows, BAND_ROWS)]
+    return [middle, *(Region(band, (0, cols)) for band in bands)]
