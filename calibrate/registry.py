@@ -65,6 +65,12 @@ def _find_entry_points(group: str) -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=group)}
 
 
+def is_built_in(step: Step) -> bool:
+    """Return whether a step, or a pipeline with all of its steps, is one of calbatch's."""
+    parts = (step, *step.steps().values())
+    return all(type(part).__module__.startswith("calbatch.") for part in parts)
+
+
 def find(name: str) -> type[Step]:
     """Return the class of a step or pipeline.
 

@@ -15,6 +15,7 @@ from numba.core import event
 from calbatch.calibrate import hooks
 from calbatch.calibrate.products import without_files
 from calbatch.calibrate.references import References
+from calbatch.calibrate.registry import is_built_in
 from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
 from calbatch.models.model import DataModel
@@ -69,15 +70,11 @@ def compile_kernels(
         with event.install_listener("numba:compile", _CompilationNotice(report)):
             for module in kernel_modules():
                 module.warm_kernels()
-            if all(map(_is_ours, (step, *step.steps().values()))):  # others could crash the batch
+            if is_built_in(step):  # others could crash the batch
                 _calibrate_rows(step, exposure, references)
         done.touch()
     except Exception:  # its own calibration reports the error
         return
-
-
-def _is_ours(step: Step) -> bool:
-    return type(step).__module__.startswith("calbatch.")
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:

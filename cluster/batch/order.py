@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from calbatch.calibrate.registry import is_built_in
+from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.options import BatchOptions
 from calbatch.cluster.exposure.job import ExposureOptions
 from calbatch.cluster.exposure.policy import RetryPolicy
+from calbatch.cluster.planning.inputs import total_bytes
 from calbatch.cluster.planning.planner import RerunPolicy
-from calbatch.cluster.sites.placement import SiteRequest
+from calbatch.cluster.sites.placement import Place, SiteRequest, choose_place
+from calbatch.models.storage.location import Location
 
 RecordT = TypeVar("RecordT")
 
@@ -90,6 +94,23 @@ class Order:
             recursive=options.recursive,
             page=options.page,
         )
+
+    def choose_place(self, step: Step, paths: Sequence[Location]) -> Place:
+        """Return the place for a batch.
+
+        Parameters
+        ----------
+        step : Step
+            The configured step or pipeline.
+        paths : sequence of Path or Url
+            The exposures.
+        """
+        is_trusted = (
+            is_built_in(step)
+            and not any(one.pre_hooks or one.post_hooks for one in (step, *step.steps().values()))
+            and all(path.name.endswith(".fits") for path in paths)  # others are decompressed
+        )
+        return choose_place(self.site, len(paths), total_bytes(paths), is_trusted=is_trusted)
 
     def as_json(self) -> dict[str, Any]:
         """Return the order in the form stored in the ledger, which JSON can represent."""

@@ -33,7 +33,6 @@ from calbatch.cluster.planning.inputs import (
     find_exposures,
     refuse_name_clashes,
     require_writable_place,
-    total_bytes,
 )
 from calbatch.cluster.planning.planner import open_references
 from calbatch.cluster.planning.step_configuration import input_pattern
@@ -80,8 +79,7 @@ class RegisteredBatch:
     @property
     def place(self) -> placement.Place:
         """The place where the batch runs."""
-        size = total_bytes(self.inputs.paths())
-        return placement.choose_place(self.order.site, len(self.inputs), size)
+        return self.order.choose_place(self.step, list(self.inputs.paths()))
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:

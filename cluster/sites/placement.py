@@ -19,6 +19,9 @@ from calbatch.models.errors import format_count
 SMALL_BATCH = 64 * 2**20
 """Bytes of input that take less time to calibrate than a cluster takes to start."""
 
+FEW, FEW_BYTES = 4, 384 * 2**20
+"""Number and bytes of exposures that threads finish first, without the start of a cluster."""
+
 IN_PROCESS = ("threads", "sync")
 """Schedulers that run in this process."""
 
@@ -144,7 +147,9 @@ def check_request(request: SiteRequest) -> None:
     choose_place(request, 1, 0)
 
 
-def choose_place(request: SiteRequest, exposures: int, size: int) -> Place:
+def choose_place(
+    request: SiteRequest, exposures: int, size: int, *, is_trusted: bool = False
+) -> Place:
     """Return the place for a request, with all open choices resolved.
 
     Parameters
@@ -155,6 +160,9 @@ def choose_place(request: SiteRequest, exposures: int, size: int) -> Place:
         Number of exposures.
     size : int
         Bytes of all inputs.
+    is_trusted : bool
+        True if only calbatch's own code reads and calibrates them. Other code may crash a process,
+        which is not to be this one.
 
     Raises
     ------
@@ -170,7 +178,8 @@ def choose_place(request: SiteRequest, exposures: int, size: int) -> Place:
         return Place(site.kind, 0, _grain_elsewhere(request), named_site=site)
     scheduler = request.scheduler
     if scheduler == "auto":
-        scheduler = "threads" if size <= SMALL_BATCH or _cores() == 1 else "local"
+        is_brief = size <= SMALL_BATCH or (is_trusted and exposures <= FEW and size <= FEW_BYTES)
+        scheduler = "threads" if is_brief or _cores() == 1 else "local"
     if "://" in scheduler:
         return Place(scheduler, 0, _grain_elsewhere(request), request.insecure)
     if scheduler == "sync":

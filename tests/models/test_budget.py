@@ -239,6 +239,20 @@ def test_references_are_cached_in_the_memory_that_a_held_ramp_leaves(limit, left
     assert found == ({} if left is None else {reference_cache.SETTING: wanted})
 
 
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        (BESIDE_REFERENCES - 77, 2**29),
+        (BESIDE_REFERENCES, 2**29 - 77),
+        (BESIDE_REFERENCES + 1000, 2**29 - 1077),
+        (2**30, 0),
+    ],
+)
+def test_many_tiles_that_wait_leave_less_memory_for_references(kept, left):
+    budget = TileBudget(RowBytes(), 1, 0, 1, kept=kept, decisions=77)
+    assert budget.limit_references(2**29) == left
+
+
 @pytest.mark.parametrize(("more", "left"), [(-1, None), (30, 970), (2000, 0)])
 def test_values_larger_than_a_tile_leave_less_memory_for_references(more, left):
     model = ramp()

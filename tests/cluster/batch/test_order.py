@@ -2,11 +2,15 @@
 
 import json
 
+import dask
 import pytest
 
+from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.options import BatchOptions
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.exposure.policy import RetryPolicy
+from calbatch.cluster.planning.step_configuration import configure_step
+from calbatch.cluster.sites.placement import SMALL_BATCH
 
 RECORDED = {
     "inputs": ["a_uncal.fits"],
@@ -74,3 +78,35 @@ def test_the_recorded_form_of_an_order_is_fixed():
 def test_orders_of_older_ledgers_are_read(missing, default):
     older = {key: value for key, value in RECORDED.items() if key != missing}
     assert getattr(Order.from_json(older), missing) is default
+
+
+def make_step(name="jump", **parameters):
+    return configure_step(name, parameters={"": parameters})
+
+
+def own_function(model):
+    return model
+
+
+class OwnStep(Step):
+    """A step of a user."""
+
+
+@pytest.mark.parametrize(
+    ("step", "file", "scheduler"),
+    [
+        (make_step(), "a.fits", "threads"),
+        (make_step("detector1"), "a.fits", "threads"),
+        (make_step(), "a.fits.gz", "local"),
+        (make_step(post_hooks=[own_function]), "a.fits", "local"),
+        (OwnStep(), "a.fits", "local"),
+    ],
+)
+def test_a_crash_of_other_code_is_kept_from_the_driver(
+    step, file, scheduler, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dask.system, "CPU_COUNT", 2)
+    path = tmp_path / file
+    with path.open("wb") as stream:
+        stream.truncate(SMALL_BATCH + 1)
+    assert Order(inputs=()).choose_place(step, [path]).scheduler == scheduler

@@ -15,6 +15,8 @@ from calbatch.cluster.sites.in_process import InProcess
 from calbatch.cluster.sites.named_sites import NamedSite
 from calbatch.cluster.sites.options import AddressOptions, LocalOptions, SlurmOptions
 from calbatch.cluster.sites.placement import (
+    FEW,
+    FEW_BYTES,
     SMALL_BATCH,
     Place,
     SharedSite,
@@ -64,6 +66,23 @@ def sites(**configured):
 )
 def test_all_that_a_request_leaves_open_is_chosen(request_, exposures, size, place):
     assert choose_place(request_, exposures, size) == place
+
+
+@pytest.mark.parametrize(
+    ("exposures", "size", "is_trusted", "scheduler"),
+    [
+        (FEW, FEW_BYTES, True, "threads"),
+        (FEW + 1, FEW_BYTES, True, "local"),
+        (FEW, FEW_BYTES + 1, True, "local"),
+        (1, FEW_BYTES, False, "local"),
+        (FEW + 1, SMALL_BATCH, False, "threads"),
+    ],
+)
+def test_few_exposures_need_no_cluster(exposures, size, is_trusted, scheduler):
+    place = choose_place(SiteRequest(), exposures, size, is_trusted=is_trusted)
+    assert place.scheduler == scheduler
+    asked = choose_place(SiteRequest("local"), exposures, size, is_trusted=is_trusted)
+    assert asked.scheduler == "local"
 
 
 def test_a_machine_with_one_core_starts_no_cluster(monkeypatch):
