@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from calbatch.cluster.exposure.imports import collecting_later
 from calbatch.cluster.exposure.messages import escape_text
 
 
@@ -25,17 +24,3 @@ def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any)
 
     result = python_api.run(pipeline, inputs, console=Console(stderr=True), **options)
     return conclude(result, timings=timings)
-
-
-@contextmanager
-def collecting_later() -> Iterator[None]:
-    """Suspend garbage collection, which finds none among the many objects that imports make.
-
-    It would take a sixth of their time. Later collections do not visit these objects, either.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
