@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -27,7 +27,7 @@ from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.opening import claim_tables, convert_field, load_content
 from calbatch.models.plotting.plottable import Plottable
 from calbatch.models.schema.meta import MetadataNode as Meta
-from calbatch.models.schema.meta import flatten
+from calbatch.models.schema.meta import flatten, plain_value
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
 from calbatch.models.schema.validate import (
     check_assignment,
@@ -247,10 +247,8 @@ class DataModel(Plottable):
         return next((value for name, value, _ in cards if name == keyword.upper()), default)
 
     def __getitem__(self, path: str) -> Any:
-        value: Any = self
-        for name in path.split("."):
-            value = getattr(value, name)
-        return value
+        value = plain_value(self._content.tree, self.schema, path)
+        return reduce(getattr, path.split("."), self) if value is None else value
 
     def __setitem__(self, path: str, value: Any) -> None:
         head, _, leaf = path.rpartition(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from calbatch.cluster.exposure.job import ExposureOptions
 from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.planning.inputs import total_bytes
 from calbatch.cluster.planning.planner import RerunPolicy
-from calbatch.cluster.sites.placement import Place, SiteRequest, choose_place
+from calbatch.cluster.sites.placement import FEW, Place, SiteRequest, choose_place
 from calbatch.models.storage.location import Location
 
 RecordT = TypeVar("RecordT")
@@ -95,22 +95,23 @@ class Order:
             page=options.page,
         )
 
-    def choose_place(self, step: Step, paths: Sequence[Location]) -> Place:
+    def choose_place(self, step: Step, count: int, paths: Iterable[Location]) -> Place:
         """Return the place for a batch.
 
         Parameters
         ----------
         step : Step
             The configured step or pipeline.
-        paths : sequence of Path or Url
-            The exposures.
+        count : int
+            Number of exposures.
+        paths : iterable of Path or Url
+            The exposures; they are examined once, as there may be a million.
         """
-        is_trusted = (
-            is_built_in(step)
-            and not any(one.pre_hooks or one.post_hooks for one in (step, *step.steps().values()))
-            and all(path.name.endswith(".fits") for path in paths)  # others are decompressed
-        )
-        return choose_place(self.site, len(paths), total_bytes(paths), is_trusted=is_trusted)
+        is_trusted = count <= FEW and _is_own_code(step)
+        if is_trusted:
+            paths = list(paths)
+            is_trusted = all(path.name.endswith(".fits") for path in paths)  # none is compressed
+        return choose_place(self.site, count, total_bytes(paths), is_trusted=is_trusted)
 
     def as_json(self) -> dict[str, Any]:
         """Return the order in the form stored in the ledger, which JSON can represent."""
@@ -138,3 +139,9 @@ def _select(record: type[RecordT], chosen: BatchOptions, /, **more: Any) -> Reco
     names = {each.name for each in fields(record)} - more.keys()  # type: ignore[arg-type]
     shared = {n: getattr(chosen, n) for n in names if hasattr(chosen, n)}
     return record(**shared, **more)
+
+
+def _is_own_code(step: Step) -> bool:
+    """Return whether a step, its own steps and their hooks are all calbatch's."""
+    every = (step, *step.steps().values())
+    return is_built_in(step) and not any(one.pre_hooks or one.post_hooks for one in every)

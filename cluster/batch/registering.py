@@ -79,7 +79,7 @@ class RegisteredBatch:
     @property
     def place(self) -> placement.Place:
         """The place where the batch runs."""
-        return self.order.choose_place(self.step, list(self.inputs.paths()))
+        return self.order.choose_place(self.step, len(self.inputs), self.inputs.paths())
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:

@@ -370,10 +370,10 @@ def format_card(where: str, card: Card) -> str:
 
 
 def _format_ordinary(keyword: str, value: Any, comment: str) -> str | None:
-    """Return an ordinary card as astropy formats it, twenty times faster; None for others.
-
-    A raw exposure's headers have some 300 cards, nearly all of them ordinary.
-    """
+    """Return an ordinary card, as most are, as astropy formats it but faster; None for others."""
+    if keyword == comment == "" and type(value) is str:  # the title of a section
+        is_title = len(value) <= COMMENTARY_LENGTH and _TEXT.fullmatch(value)
+        return f"{'':8}{value}".ljust(CARD_LENGTH) if is_title else None
     text = _format_value(value)
     if text is None or not _KEYWORD.fullmatch(keyword):
         return None

@@ -1,5 +1,10 @@
-"""Tables as structured arrays; they are small, and astropy reads them as a whole."""
+"""Tables as structured arrays; they are small, and read as a whole.
 
+Most have columns that FITS and NumPy store alike. astropy reads the others.
+"""
+
+import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +14,19 @@ from astropy.io import fits
 
 from calbatch.models.errors import FileError, ValidationError, format_count, one_line
 from calbatch.models.fits.astropy_hdu import open_astropy_hdu
+from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.schema.spec import ColumnSpec
+from calbatch.models.storage.files import open_decompressed
 
 Table = npt.NDArray[Any]
+
+_PLAIN_FORM = re.compile(r"([1-9][0-9]{0,5})?([BIJKAED])")
+_PLAIN_TYPES = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+_NAME = re.compile(r"\w+", re.ASCII)
+_CODES = ("TSCAL", "TZERO", "TNULL", "TDIM")
+"""Keywords, before a column's number, without which its values mean what they are."""
 
 
 def read_table(hdu: Hdu) -> Table:
@@ -41,8 +54,48 @@ def read_table(hdu: Hdu) -> Table:
     if hdu.dtype.itemsize == 0 and hdu.shape[0]:
         raise FileError(path, f"{hdu.label} claims {format_count(hdu.shape[0], 'row')} of no bytes")
     require_columns(hdu)
+    stored = _stored_type(hdu)
+    if stored is not None and hdu.shape[0]:
+        with contextlib.suppress(UnicodeDecodeError):  # astropy decides about such text
+            return _read_rows(hdu, stored)
     with open_astropy_hdu(hdu.stamp, hdu.index, hdu.label) as found:
         return _plain_table(found.data, hdu.shape[0])
+
+
+def _read_rows(hdu: Hdu, stored: np.dtype[Any]) -> Table:
+    """Return a table whose rows are stored as NumPy stores them, in big-endian types."""
+    size = stored.itemsize * hdu.shape[0]
+    with open_decompressed(hdu.stamp) as read_at:
+        content = read_at(hdu.data_offset, size)
+    if len(content) < size:
+        raise FileError(hdu.stamp.path, f"{hdu.label} is truncated")
+    rows = np.frombuffer(content, stored)
+    return _table({name: _strip(rows[name]) for name in stored.names or ()}, rows.shape)
+
+
+def _stored_type(hdu: Hdu) -> np.dtype[Any] | None:
+    """Return the type of a row if all columns are plain; None if astropy has to decode them."""
+    cards = hdu.keywords
+    count = cards.integer("TFIELDS") if cards.text("XTENSION") == "BINTABLE" else 0
+    columns = [_stored_column(cards, number) for number in range(1, count + 1)]
+    plain = [column for column in columns if column is not None]
+    names = {name.lower() for name, _, _ in plain}
+    return np.dtype(plain) if 0 < len(names) == count else None
+
+
+def _stored_column(cards: HeaderKeywords, number: int) -> tuple[str, str, tuple[int, ...]] | None:
+    """Return the name, type and shape of a plain column; None for another."""
+    name = ""
+    with contextlib.suppress(FileError):  # astropy decides about a name that is not text
+        name = cards.text(f"TTYPE{number}")
+    form = _PLAIN_FORM.fullmatch(cards.text(f"TFORM{number}"))
+    is_coded = any(f"{keyword}{number}" in cards for keyword in _CODES)
+    if is_coded or form is None or not _NAME.fullmatch(name):
+        return None
+    count, code = int(form[1] or 1), form[2]
+    if code == "A":
+        return name, f"S{count}", ()
+    return name, _PLAIN_TYPES[code], (count,) if count > 1 else ()
 
 
 def _plain_table(records: fits.FITS_rec | None, rows: int) -> Table:
@@ -63,7 +116,9 @@ def _table(columns: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]) -> T
 
 
 def _strip(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a column without the trailing blanks of text."""
+    """Return a column with its text decoded, without trailing blanks."""
+    if column.dtype.kind == "S":
+        column = np.strings.decode(column, "ascii").astype(f"U{column.dtype.itemsize}")
     return np.strings.rstrip(column) if column.dtype.kind == "U" else column
 
 

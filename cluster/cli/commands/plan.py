@@ -73,7 +73,7 @@ def main(
             sums.close()
         experience = [] if measure else find_experience(ledger, _find_others(), step.name)
     paths = [path for _, path in free]
-    place = order.choose_place(step, paths)
+    place = order.choose_place(step, len(paths), paths)
     if measure:
         experience, failures = measure_examples(step, order, needs)
         needs.errors |= failures

@@ -109,4 +109,4 @@ def test_a_crash_of_other_code_is_kept_from_the_driver(
     path = tmp_path / file
     with path.open("wb") as stream:
         stream.truncate(SMALL_BATCH + 1)
-    assert Order(inputs=()).choose_place(step, [path]).scheduler == scheduler
+    assert Order(inputs=()).choose_place(step, 1, [path]).scheduler == scheduler

@@ -136,6 +136,13 @@ def test_ordinary_cards_are_formatted_as_by_astropy(keyword, value, comment):
         assert image == str(fits.Card(keyword, value, comment))
 
 
+@given(short | st.just(""))
+def test_titles_of_sections_are_formatted_as_by_astropy(title):
+    image = _format_ordinary("", title, "")
+    assert (image is None) == (len(title) > 72)
+    assert image in (None, str(fits.Card("", title)))
+
+
 def test_most_cards_are_ordinary():
     for value in (True, 5, -1.5e-7, "JWST", "it's"):
         assert _format_ordinary("KEY", value, "a comment") is not None

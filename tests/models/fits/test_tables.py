@@ -46,6 +46,29 @@ def test_every_type_of_column_is_read(tmp_path):
     assert all(kind.isnative for kind in kinds)
 
 
+def test_plain_columns_have_the_types_of_those_that_astropy_reads(tmp_path):
+    text = fits.Column("text", "9A", array=["ab ", "c"])
+    plain = [
+        text,
+        fits.Column("n", "K", array=[2**60, -1]),
+        fits.Column("e", "3E", array=[[1] * 3] * 2),
+    ]
+    logical = fits.Column("l", "L", array=[True, False])  # not plain, so astropy reads them all
+    other = write_table(tmp_path / "b.fits", *plain, logical)
+    table, expected = read_table(write_table(tmp_path / "a.fits", *plain)), read_table(other)
+    for name in ("text", "n", "e"):
+        assert table.dtype[name] == expected.dtype[name]
+        np.testing.assert_array_equal(table[name], expected[name])
+
+
+def test_text_that_is_not_ascii_is_refused_as_astropy_does(tmp_path):
+    hdu = write_table(tmp_path / "a.fits", fits.Column("text", "4A", array=["abcd"]))
+    content = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "a.fits").write_bytes(content.replace(b"abcd", b"ab\xe9d"))
+    with pytest.raises(FileError, match="cannot be decoded"):
+        read_table(read_layout(hdu.stamp.path).find("TAB"))
+
+
 def test_scaled_columns_are_decoded(tmp_path):
     path = tmp_path / "a.fits"
     head = header(
