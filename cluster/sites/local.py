@@ -51,6 +51,9 @@ WORKER_ENVIRONMENT = {
     "PYTHONSAFEPATH": "1",
 }
 
+FEW_MESSAGES = {"distributed.admin.low-level-log-length": 10}
+"""Setting for connections, which remember their last messages, and thus jobs, for developers."""
+
 DASK_SETTINGS = {
     # No large result stays in dask's memory, so there is nothing to spill.
     "distributed.worker.memory.target": False,
@@ -67,8 +70,7 @@ DASK_SETTINGS = {
     # Checking event loops 50 times and memory 10 times per second costs two workers 7 % of a core.
     "distributed.admin.tick.interval": "500ms",
     "distributed.worker.memory.monitor-interval": "300ms",
-    # Each connection remembers this many messages, and thus jobs, for dask's own developers.
-    "distributed.admin.low-level-log-length": 10,
+    **FEW_MESSAGES,
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [
         "localhost",
         "127.0.0.1",

@@ -15,7 +15,7 @@ import dask
 from calbatch import __version__
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.sites.dask_site import DaskSite
-from calbatch.cluster.sites.local import dashboard_link
+from calbatch.cluster.sites.local import FEW_MESSAGES, dashboard_link
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.errors import format_count
 
@@ -51,11 +51,12 @@ def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Itera
 
     refuse_insecure(address, insecure=insecure)
     try:
-        client = call_within(
-            CONNECT + 1.0,  # with a stopped scheduler, Client waits beyond its `timeout`
-            lambda: Client(address, timeout=CONNECT, set_as_default=False),
-            discard=Client.close,
-        )
+        with dask.config.set(FEW_MESSAGES):
+            client = call_within(
+                CONNECT + 1.0,  # with a stopped scheduler, Client waits beyond its `timeout`
+                lambda: Client(address, timeout=CONNECT, set_as_default=False),
+                discard=Client.close,
+            )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise RequestError(f"no scheduler answers at {address}: {first_cause(error)}") from error
     with client:

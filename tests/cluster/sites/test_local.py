@@ -147,6 +147,13 @@ def test_workers_have_the_settings_that_isolate_them(local):
         assert flags
 
 
+def test_connections_remember_few_of_the_jobs_that_they_passed_on(local):
+    streams = local.client.cluster.scheduler.stream_comms
+    connections = [local.client.scheduler_comm, *streams.values()]
+    assert len(connections) >= 1 + WORKERS
+    assert all(each.recent_message_log.maxlen <= 10 for each in connections)
+
+
 def test_workers_share_the_memory_that_there_is(local):
     from distributed.system import MEMORY_LIMIT
 
