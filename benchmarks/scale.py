@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         "--simulate", action="store_true", help="print what full frames would take, and run nothing"
     )
     parser.add_argument(
-        "--driver-ms", type=float, default=3.0, help="with --simulate: the driver's CPU [ms]"
+        "--driver-ms", type=float, default=5.0, help="with --simulate: the driver's CPU [ms]"
     )
     parser.add_argument(
         "--folder", type=Path, help="folder for all files; by default a temporary one"
@@ -88,6 +88,7 @@ class DriverProcess:
         self.seconds = 0.0
         self.memory = 0
         self.cpu = 0.0
+        self.marks: list[tuple[int, float, int]] = []  # done, CPU seconds, bytes
 
     def sample(self) -> None:
         """Record the current memory and CPU time."""
@@ -97,6 +98,22 @@ class DriverProcess:
             self.cpu = times.user + times.system
         except psutil.NoSuchProcess:
             return
+
+    def mark(self, done: int) -> None:
+        """Record the number of exposures that are done with the current memory and CPU time."""
+        self.sample()
+        if done > (self.marks[-1][0] if self.marks else 0):
+            self.marks.append((done, self.cpu, self.memory))
+
+    def slopes(self) -> str:
+        """Return a description of the memory and CPU time of each further exposure."""
+        if len(self.marks) < 2:
+            return "nothing to compare"
+        (few, cpu, memory), (many, more_cpu, more_memory) = self.marks[0], self.marks[-1]
+        milliseconds = 1e3 * (more_cpu - cpu) / (many - few)
+        kilobytes = (more_memory - memory) / 1e3 / (many - few)
+        each = f"{milliseconds:.2f} ms and {kilobytes:.2f} KB for each further one"
+        return f"{each}, from {few} to {many}"
 
     def wait(self) -> float:
         """Wait for the end of the driver; return the seconds waited."""
@@ -110,7 +127,8 @@ class DriverProcess:
     def cost(self, exposures: int) -> str:
         """Return a description of the memory and CPU time."""
         milliseconds = 1e3 * self.cpu / max(exposures, 1)
-        return f"driver {self.memory / 1e6:.0f} MB, {milliseconds:.2f} ms CPU per exposure"
+        total = f"driver {self.memory / 1e6:.0f} MB, {milliseconds:.2f} ms CPU per exposure"
+        return f"{total}; {self.slopes()}"
 
     def kill(self) -> None:
         """Kill the driver and its workers."""
@@ -208,6 +226,7 @@ def follow(
             continue
         durations.append(status.seconds)
         done = status.counts["done"]
+        driver.mark(done)
         for _ in range(10):
             driver.sample()
             time.sleep(0.1)
