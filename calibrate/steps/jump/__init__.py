@@ -301,7 +301,7 @@ class JumpStep(LargeEvents, Step):
         emission = emission_rules(self, float(frames), self.minimum_sigclip_groups)
         events = exposure.decide(
             find_emission,
-            partial(find_showers, rules=shower_rules(self, seconds, exposure.frame[1])),
+            partial(find_showers, rules=shower_rules(self, seconds)),
             frame_bytes=count_emission_bytes(exposure.shape),
             radius=emission.ring.shape[0] // 2,
             gain=gain, readnoise=readnoise, rules=emission, region=REGION, core=CORE,

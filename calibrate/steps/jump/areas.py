@@ -1,17 +1,16 @@
 """Connected areas of flagged pixels, found from flags that are packed into bits.
 
-Source: stcal 1.20 ``find_ellipses``, which labels whole frames with scikit-image. Flagged pixels
-are few, so here only they are visited. Areas are connected by edges and corners, and numbered in
-the order of their first pixels.
+Source: stcal 1.20 ``find_ellipses``, which labels whole frames with scikit-image. Here only runs
+are visited, which are flagged pixels side by side in a row. Areas are connected by edges and
+corners, and numbered in the order of their first pixels.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_kernel, kernel
 
 Array = npt.NDArray[Any]
 
@@ -24,113 +23,107 @@ def pack_flags(groupdq: Array, flag: int) -> Array:
     return np.packbits(groupdq & np.uint8(flag) != 0, axis=-1)
 
 
-@dataclass(frozen=True)
-class Areas:
+class Areas(NamedTuple):
     """The connected areas of a frame.
 
     Attributes
     ----------
-    rows, cols : ndarray
-        Their pixels, area by area, in each area from top to bottom and left to right.
+    rows, firsts, stops : ndarray
+        Their runs, area by area, in each area from top to bottom and left to right: the row, the
+        first column, and the one after the last.
     starts : ndarray
-        The index of the first pixel of each area, and last the number of all pixels.
-    centre_rows, centre_cols : ndarray
-        The mean row and column of each area.
-    heights, widths : ndarray
-        The sides of the smallest rectangle around each area.
+        The index of the first run of each area, and last the number of all runs.
+    sizes : ndarray
+        The number of pixels of each area.
+    sums : ndarray
+        The sums of the rows and of the columns of each area's pixels, (2, areas).
+    corners : ndarray
+        The first row and column of each area, (2, areas).
+    sides : ndarray
+        Height and width of the smallest rectangle around each area, (2, areas).
     """
 
     rows: Array
-    cols: Array
+    firsts: Array
+    stops: Array
     starts: Array
-    centre_rows: Array
-    centre_cols: Array
-    heights: Array
-    widths: Array
+    sizes: Array
+    sums: Array
+    corners: Array
+    sides: Array
 
     @property
-    def sizes(self) -> Array:
-        """The number of pixels of each area."""
-        return np.diff(self.starts)
-
-    def image(self, number: int) -> Array:
-        """Return an area as a boolean image, cut to the smallest rectangle around it."""
-        pixels = slice(self.starts[number], self.starts[number + 1])
-        rows, cols = self.rows[pixels], self.cols[pixels]
-        image = np.zeros((self.heights[number], self.widths[number]), bool)
-        image[rows - rows.min(), cols - cols.min()] = True
-        return image
+    def centres(self) -> Array:
+        """The mean row and column of each area, (2, areas)."""
+        # sums of integers are exact, so these are the quotients that scikit-image computes
+        return np.asarray(self.sums / self.sizes)
 
     def find_large(self, min_area: float) -> Array:
         """Return whether each area, with the pixels that it encloses, has a minimum size.
 
         Pixels are enclosed if no path leads out, even by corners, as in scikit-image.
         """
-        large = self.sizes >= min_area
-        # no area is larger than the rectangle around it
-        unknown = ~large & (self.sizes >= MIN_RING) & (self.heights * self.widths >= min_area)
-        for i in np.flatnonzero(unknown):
-            pixels = slice(self.starts[i], self.starts[i + 1])
-            filled = _count_filled(
-                self.rows[pixels], self.cols[pixels], int(self.heights[i]), int(self.widths[i])
-            )
-            large[i] = filled >= min_area
+        large = np.empty(self.sizes.size, np.bool_)
+        _find_large(self, float(min_area), large)
         return large
+
+    def fill_image(self, number: int, image: Array) -> None:
+        """Set the pixels of an area to 1, and others to 0.
+
+        ``image`` is float64, and covers the smallest rectangle around the area.
+        """
+        _fill_image(self, number, image)
 
 
 def find_areas(bits: Array) -> Areas:
     """Return the connected areas of a frame; ``bits`` are (rows, columns / 8) bytes."""
-    rows, cols = _list_pixels(bits)
-    labels, count = _label_pixels(rows, cols)
-    order = np.argsort(labels, kind="stable")
-    rows, cols, labels = rows[order], cols[order], labels[order]
-    starts = np.searchsorted(labels, np.arange(count + 1))
-    if not count:
-        none = np.zeros(0)
-        return Areas(rows, cols, starts, none, none, none, none)
-    sizes = np.diff(starts)
-    return Areas(
-        rows,
-        cols,
-        starts,
-        # sums of integers are exact, so these are the quotients that scikit-image computes
-        np.add.reduceat(rows, starts[:-1]) / sizes,
-        np.add.reduceat(cols, starts[:-1]) / sizes,
-        _span(rows, starts[:-1]),
-        _span(cols, starts[:-1]),
-    )
+    rows, firsts, stops = _list_runs(bits)
+    labels, count = _label_runs(rows, firsts, stops)
+    return _gather_areas(rows, firsts, stops, labels, count)
 
 
-def _span(values: Array, starts: Array) -> Array:
-    """Return the number of integers from the smallest to the largest value of each area."""
-    least, greatest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-    return greatest - least + 1
-
-
-@kernel
-def _list_pixels(bits: Array) -> tuple[Array, Array]:
-    """Return the rows and columns of the bits that are set, from top to bottom."""
+@inner_kernel
+def _count_runs(bits: Array) -> int:
     count = 0
     for y in range(bits.shape[0]):
-        for b in range(bits.shape[1]):
-            byte = bits[y, b]
-            while byte:
-                byte &= byte - np.uint8(1)
+        before = np.uint8(0)
+        for byte in bits[y]:
+            begins = byte & ~((byte >> np.uint8(1)) | before)
+            before = np.uint8(byte << np.uint8(7))
+            while begins:
+                begins &= begins - np.uint8(1)
                 count += 1
-    rows, cols = np.empty(count, np.int64), np.empty(count, np.int64)
-    k = 0
-    for y in range(bits.shape[0]):
-        for b in range(bits.shape[1]):
-            byte = bits[y, b]
-            if byte:
-                for i in range(8):
-                    if byte & (np.uint8(128) >> np.uint8(i)):
-                        rows[k], cols[k] = y, 8 * b + i
-                        k += 1
-    return rows, cols
+    return count
 
 
 @kernel
+def _list_runs(bits: Array) -> tuple[Array, Array, Array]:
+    """Return the row, the first column and the end of each run of set bits, from top to bottom."""
+    count = _count_runs(bits)
+    rows, firsts = np.empty(count, np.int64), np.empty(count, np.int64)
+    stops = np.empty(count, np.int64)
+    k = 0
+    for y in range(bits.shape[0]):
+        before = np.uint8(0)
+        for b in range(bits.shape[1]):
+            byte = bits[y, b]
+            changes = byte ^ ((byte >> np.uint8(1)) | before)
+            before = np.uint8(byte << np.uint8(7))
+            if changes:
+                for i in range(8):
+                    bit = np.uint8(128) >> np.uint8(i)
+                    if changes & byte & bit:
+                        rows[k], firsts[k] = y, 8 * b + i
+                    elif changes & bit:
+                        stops[k] = 8 * b + i
+                        k += 1
+        if before:
+            stops[k] = 8 * bits.shape[1]
+            k += 1
+    return rows, firsts, stops
+
+
+@inner_kernel
 def _find_root(parent: Array, k: int) -> int:
     while parent[k] != k:
         parent[k] = parent[parent[k]]
@@ -138,9 +131,9 @@ def _find_root(parent: Array, k: int) -> int:
     return k
 
 
-@kernel
+@inner_kernel
 def _join(parent: Array, one: int, other: int) -> None:
-    """Join the areas of two pixels; the root of the result is its first pixel."""
+    """Join the areas of two runs; the root of the result is its first run."""
     first, second = _find_root(parent, one), _find_root(parent, other)
     if first < second:
         parent[second] = first
@@ -149,18 +142,16 @@ def _join(parent: Array, one: int, other: int) -> None:
 
 
 @kernel
-def _label_pixels(rows: Array, cols: Array) -> tuple[Array, int]:
-    """Return the area of each pixel, and the number of areas; pixels are in reading order."""
+def _label_runs(rows: Array, firsts: Array, stops: Array) -> tuple[Array, int]:
+    """Return the area of each run, and the number of areas; runs are in reading order."""
     parent = np.arange(rows.size)
-    above = 0  # the first pixel of the row above that is not left of the neighbours
+    above = 0  # the first run of the row above that does not end left of this one
     for k in range(rows.size):
-        y, x = rows[k], cols[k]
-        if k > 0 and rows[k - 1] == y and cols[k - 1] == x - 1:
-            _join(parent, k - 1, k)
-        while rows[above] < y - 1 or (rows[above] == y - 1 and cols[above] < x - 1):
+        y = rows[k]
+        while rows[above] < y - 1 or (rows[above] == y - 1 and stops[above] < firsts[k]):
             above += 1
         near = above
-        while rows[near] == y - 1 and cols[near] <= x + 1:
+        while rows[near] == y - 1 and firsts[near] <= stops[k]:
             _join(parent, near, k)
             near += 1
     labels = np.empty(rows.size, np.int64)
@@ -176,25 +167,73 @@ def _label_pixels(rows: Array, cols: Array) -> tuple[Array, int]:
 
 
 @kernel
-def _count_filled(rows: Array, cols: Array, height: int, width: int) -> int:
+def _gather_areas(rows: Array, firsts: Array, stops: Array, labels: Array, count: int) -> Areas:
+    """Return the areas of runs, of which they keep the order."""
+    starts = np.zeros(count + 1, np.int64)
+    for label in labels:
+        starts[label + 1] += 1
+    for n in range(count):
+        starts[n + 1] += starts[n]
+    runs = np.empty((3, rows.size), np.int64)
+    sizes, sums = np.zeros(count, np.int64), np.zeros((2, count), np.int64)
+    corners, ends = np.empty((2, count), np.int64), np.zeros((2, count), np.int64)
+    free = starts[:-1].copy()
+    for k in range(rows.size):
+        n, y, first, stop = labels[k], rows[k], firsts[k], stops[k]
+        runs[0, free[n]], runs[1, free[n]], runs[2, free[n]] = y, first, stop
+        if free[n] == starts[n]:
+            corners[0, n], corners[1, n] = y, first
+        free[n] += 1
+        sizes[n] += stop - first
+        sums[0, n] += y * (stop - first)
+        sums[1, n] += (first + stop - 1) * (stop - first) // 2
+        corners[1, n] = min(corners[1, n], first)
+        ends[0, n], ends[1, n] = y + 1, max(ends[1, n], stop)
+    return Areas(runs[0], runs[1], runs[2], starts, sizes, sums, corners, ends - corners)
+
+
+@kernel
+def _find_large(areas: Areas, min_area: float, large: Array) -> None:
+    for n in range(large.size):
+        large[n] = areas.sizes[n] >= min_area
+        if not large[n] and areas.sizes[n] >= MIN_RING and _bound_filled(areas, n) >= min_area:
+            large[n] = _count_filled(areas, n) >= min_area
+
+
+@inner_kernel
+def _bound_filled(areas: Areas, number: int) -> int:
+    """Return the number of pixels from the first to the last of each row of an area."""
+    bound, row, first = 0, -1, 0
+    for k in range(areas.starts[number], areas.starts[number + 1]):
+        if areas.rows[k] != row:
+            row, first = areas.rows[k], areas.firsts[k]
+        else:
+            bound -= areas.stops[k - 1] - first
+        bound += areas.stops[k] - first
+    return bound
+
+
+@inner_kernel
+def _count_filled(areas: Areas, number: int) -> int:
     """Return the number of pixels of an area with its holes: all that the outside does not reach.
 
     The outside is a frame of one pixel around the area, and spreads to all eight neighbours.
     """
-    stride = width + 2
-    taken = np.zeros((height + 2) * stride, np.bool_)
-    top, left = rows.min() - 1, cols.min() - 1
-    for k in range(rows.size):
-        taken[(rows[k] - top) * stride + cols[k] - left] = True
+    height, width = areas.sides[0, number] + 2, areas.sides[1, number] + 2
+    taken = np.zeros(height * width, np.bool_)
+    top, left = areas.corners[0, number] - 1, areas.corners[1, number] - 1
+    for k in range(areas.starts[number], areas.starts[number + 1]):
+        for x in range(areas.firsts[k], areas.stops[k]):
+            taken[(areas.rows[k] - top) * width + x - left] = True
     pending = np.empty(taken.size, np.int64)
     pending[0], taken[0] = 0, True
     count = reached = 1
     while count > 0:
         count -= 1
-        y, x = divmod(pending[count], stride)
-        for v in range(max(y - 1, 0), min(y + 2, height + 2)):
-            for u in range(max(x - 1, 0), min(x + 2, stride)):
-                place = v * stride + u
+        y, x = divmod(pending[count], width)
+        for v in range(max(y - 1, 0), min(y + 2, height)):
+            for u in range(max(x - 1, 0), min(x + 2, width)):
+                place = v * width + u
                 if not taken[place]:
                     taken[place] = True
                     pending[count] = place
@@ -203,7 +242,19 @@ def _count_filled(rows: Array, cols: Array, height: int, width: int) -> int:
     return taken.size - reached
 
 
+@kernel
+def _fill_image(areas: Areas, number: int, image: Array) -> None:
+    image[:] = 0.0
+    top, left = areas.corners[0, number], areas.corners[1, number]
+    for k in range(areas.starts[number], areas.starts[number + 1]):
+        for x in range(areas.firsts[k] - left, areas.stops[k] - left):
+            image[areas.rows[k] - top, x] = 1.0
+
+
 def warm_kernels() -> None:
     """Compile the kernels."""
-    areas = find_areas(np.packbits(np.ones((3, 3), bool), axis=-1))
-    _count_filled(areas.rows, areas.cols, 3, 3)
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    areas = find_areas(np.packbits(ring, axis=-1))
+    areas.find_large(9)
+    areas.fill_image(0, np.empty((3, 3)))

@@ -5,32 +5,19 @@ functions of scikit-image are computed here with the same roundings.
 """
 
 import math
-from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.jump.areas import Areas
-from calbatch.models.jit import kernel
-from calbatch.models.tiling.tile import Region
+from calbatch.models.jit import inner_view_kernel, view_kernel
 
 Array = npt.NDArray[Any]
 
-_ORDERS = np.arange(4.0)  # as many as in scikit-image: their number affects the rounding
-CACHED_PIXELS = 1024
-"""Size (pixels) up to which shapes recur, above all the cross of a jump and its neighbours."""
-
-
-class Shape(NamedTuple):
-    """The ellipse with the moments of an area.
-
-    The axes are those of the ellipse minus one pixel, so those of a single pixel are -1.
-    """
-
-    axes: tuple[float, float]  # minor, major; pixels
-    angle: float  # degrees
+_POWERS = 4  # as many as in scikit-image: their number affects the rounding
+MARGIN = 2
+"""Pixels around the semi-axes of an ellipse in the part of the frame on which stcal draws it."""
 
 
 class Ellipse(NamedTuple):
@@ -41,7 +28,8 @@ class Ellipse(NamedTuple):
     col, row : float
         Its centre.
     axes : (float, float)
-        Its full axes in pixels; the minor one comes first if they were measured from an area.
+        Its full axes in pixels; the minor one comes first if they were measured from an area. Then
+        they are those of the ellipse with its moments minus one pixel, so -1 for a single pixel.
     angle : float
         The angle from the direction of rows to the major axis, in degrees.
     """
@@ -52,6 +40,33 @@ class Ellipse(NamedTuple):
     angle: float
 
 
+class Outline(NamedTuple):
+    """An ellipse as it is drawn: its centre and semi-axes are whole pixels.
+
+    Attributes
+    ----------
+    row, col : int
+        Its centre.
+    radii : (int, int)
+        Its semi-axes. Without one, it has no pixels.
+    sine, cosine : float
+        Of the angle from the direction of rows to the second axis.
+    """
+
+    row: int
+    col: int
+    radii: tuple[int, int]
+    sine: float
+    cosine: float
+
+    @classmethod
+    def of(cls, ellipse: Ellipse) -> "Outline":
+        """Return the outline of an ellipse; halves are rounded to the even neighbour."""
+        angle = math.radians(ellipse.angle) % math.pi
+        radii = round(ellipse.axes[0] / 2), round(ellipse.axes[1] / 2)
+        return cls(round(ellipse.row), round(ellipse.col), radii, math.sin(angle), math.cos(angle))
+
+
 class Drawing(NamedTuple):
     """Some pixels of the frame: a mask, and the frame's row and column of its first element."""
 
@@ -59,66 +74,66 @@ class Drawing(NamedTuple):
     col: int
     mask: Array
 
-    def within(self, region: Region) -> tuple[tuple[slice, slice], Array] | None:
-        """Return the part that lies in a region: its slices there, and its mask.
 
-        The region must have all columns of the drawing. Return None if it has none of its rows.
-        """
-        height, width = self.mask.shape
-        first, last = max(self.row, region.rows[0]), min(self.row + height, region.rows[1])
-        if first >= last or not width:
-            return None
-        left = self.col - region.cols[0]
-        place = slice(first - region.rows[0], last - region.rows[0]), slice(left, left + width)
-        return place, self.mask[first - self.row : last - self.row]
+def find_ellipses(areas: Areas, numbers: Array) -> list[Ellipse]:
+    """Return the ellipses with the moments of some areas.
 
-
-def find_ellipses(areas: Areas, numbers: Iterable[int]) -> list[Ellipse]:
-    """Return the ellipses of some areas."""
-    ellipses = []
-    for i in numbers:
-        shape = measure_shape(areas.image(i))
-        centre = float(areas.centre_cols[i]), float(areas.centre_rows[i])
-        ellipses.append(Ellipse(*centre, shape.axes, shape.angle))
-    return ellipses
-
-
-def measure_shape(image: Array) -> Shape:
-    """Return the shape of an area, a boolean image without empty outer rows or columns."""
-    if image.size > CACHED_PIXELS:
-        return _measure(image)
-    return _measure_packed(image.shape, np.packbits(image).tobytes())
-
-
-@lru_cache(maxsize=4096)
-def _measure_packed(shape: tuple[int, int], packed: bytes) -> Shape:
-    pixels = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1])
-    return _measure(pixels.reshape(shape))
-
-
-def _measure(image: Array) -> Shape:
-    """Measure a shape as scikit-image's ``regionprops``, whose overhead takes most of the time.
-
-    With the central moments m, the products of which are added in the same order as there, its
-    tensor of inertia is ``((m02, -m11), (-m11, m20)) / m00``, and its axes are ``4 sqrt(l)`` for
+    They are measured as by scikit-image's ``regionprops``, whose overhead takes most of the time.
+    With the central moments m, the products of which are added in the same order as there, the
+    tensor of inertia is ``((m02, -m11), (-m11, m20)) / m00``, and the axes are ``4 sqrt(l)`` for
     the eigenvalues l.
     """
-    # sums of integers are exact
+    moments = _find_moments(areas, numbers)
+    size, both = moments[:, 0, 0], moments[:, 2, 0] + moments[:, 0, 2]
+    rows, mixed, cols = both - moments[:, 2, 0], -moments[:, 1, 1], both - moments[:, 0, 2]
+    tensors = (np.stack([rows, mixed, mixed, cols]) / size).T.reshape(-1, 2, 2)
+    axes = 4 * np.sqrt(np.maximum(np.linalg.eigvalsh(tensors), 0.0)) - 1
+    centres = areas.centres[::-1, numbers].T
+    return [
+        Ellipse(col, row, (minor, major), math.degrees(_find_angle(tensor)))
+        for (col, row), (minor, major), tensor in zip(
+            centres.tolist(), axes.tolist(), tensors.tolist(), strict=True
+        )
+    ]
+
+
+def _find_moments(areas: Areas, numbers: Array) -> Array:
+    """Return the central moments of some areas, (areas, 4, 4)."""
+    sides = areas.sides[:, numbers]
+    sizes = areas.sizes[numbers]
+    means = (areas.sums[:, numbers] - areas.corners[:, numbers] * sizes) / sizes
     rows, cols = (
-        (np.arange(float(size)) - place.sum() / place.size)[:, np.newaxis] ** _ORDERS
-        for size, place in zip(image.shape, np.nonzero(image), strict=True)
+        _raise_distances(*side_and_mean) for side_and_mean in zip(sides, means, strict=True)
     )
-    moments = rows.T @ image.astype(float) @ cols
-    size, both = moments[0, 0], moments[2, 0] + moments[0, 2]
-    mixed = -moments[1, 1] / size
-    tensor = np.array(
-        [[(both - moments[2, 0]) / size, mixed], [mixed, (both - moments[0, 2]) / size]]
-    )
-    minor, major = (4 * math.sqrt(max(value, 0.0)) for value in np.linalg.eigvalsh(tensor))
-    return Shape((minor - 1, major - 1), math.degrees(_find_angle(tensor)))
+    pixels = np.empty(int(sides.prod(axis=0).max(initial=0)))
+    moments = np.empty((len(numbers), _POWERS, _POWERS))
+    y = x = 0
+    for k, (number, height, width) in enumerate(
+        zip(numbers.tolist(), *sides.tolist(), strict=True)
+    ):
+        image = pixels[: height * width].reshape(height, width)
+        areas.fill_image(number, image)
+        moments[k] = rows[y : y + height].T @ image @ cols[x : x + width]
+        y, x = y + height, x + width
+    return moments
 
 
-def _find_angle(tensor: Array) -> float:
+def _raise_distances(lengths: Array, means: Array) -> Array:
+    """Return the powers of the distances from a mean of 0, 1, … below each length, one by one.
+
+    The third power is left at 0, because nothing depends on it.
+    """
+    ends = np.cumsum(lengths)
+    numbers = np.arange(float(lengths.sum())) - np.repeat(ends - lengths, lengths)
+    distances = numbers - np.repeat(means, lengths)
+    powers = np.zeros((numbers.size, _POWERS))
+    powers[:, 0], powers[:, 1] = 1.0, distances
+    # a product would be rounded otherwise than the power, which scikit-image computes
+    powers[:, 2] = np.power(distances, np.full(numbers.size, 2.0))
+    return powers
+
+
+def _find_angle(tensor: list[list[float]]) -> float:
     """Return the angle from the rows' direction to the major axis of a tensor of inertia."""
     (rows, mixed), (_, cols) = tensor
     if rows == cols:
@@ -126,45 +141,69 @@ def _find_angle(tensor: Array) -> float:
     return 0.5 * math.atan2(-2 * mixed, cols - rows)
 
 
-def draw_ellipse(ellipse: Ellipse, frame: tuple[int, int]) -> Drawing:
-    """Return the pixels of an ellipse in a frame, given as (rows, columns).
-
-    Centre and semi-axes are first rounded to whole pixels, halves to the even neighbour. An ellipse
-    with a semi-axis of 0 has no pixels.
-    """
-    row, col = round(ellipse.row), round(ellipse.col)
-    radii = round(ellipse.axes[0] / 2), round(ellipse.axes[1] / 2)
-    reach = max(radii) + 2
-    top, left = max(row - reach, 0), max(col - reach, 0)
-    shape = min(row + reach + 1, frame[0]) - top, min(col + reach + 1, frame[1]) - left
+def draw(outline: Outline, frame: tuple[int, int]) -> Drawing:
+    """Return the pixels of an ellipse in a frame, given as (rows, columns)."""
+    reach = max(outline.radii) + MARGIN
+    top, left = max(outline.row - reach, 0), max(outline.col - reach, 0)
+    bottom, right = outline.row + reach + 1, outline.col + reach + 1
+    shape = min(bottom, frame[0]) - top, min(right, frame[1]) - left
     mask = np.zeros((max(0, shape[0]), max(0, shape[1])), bool)
-    if radii[0] != 0 and radii[1] != 0:
-        angle = math.radians(ellipse.angle) % math.pi
-        _draw(mask, float(row - top), float(col - left), radii, math.sin(angle), math.cos(angle))
+    if 0 not in outline.radii:
+        _draw(outline, top, left, mask)
     mask.flags.writeable = False
     return Drawing(top, left, mask)
 
 
-@kernel
-def _draw(
-    mask: Array, row: float, col: float, radii: tuple[int, int], sine: float, cosine: float
-) -> None:
-    """Set the pixels inside an ellipse, computed as by scikit-image's ``draw.ellipse``.
+@inner_view_kernel
+def _find_ends(centre: int, reach: int, extent: float) -> tuple[int, int]:
+    """Return the first pixel of an ellipse along one axis of the frame, and the one after the last.
 
-    ``((y cos + x sin) / b)**2 + ((y sin - x cos) / a)**2 < 1`` with the distances y and x from the
-    centre, and the semi-axes (a, b) of ``radii``. As there, negative ones narrow the rectangle in
-    which pixels are set. scikit-image's overhead would take longer than the pixels.
+    ``extent`` is the distance of the ends from the centre; stcal draws on a part of the frame.
     """
-    a, b = radii
+    origin = max(centre - reach, 0)
+    middle = np.float64(centre - origin)
+    first, last = math.ceil(middle - extent), math.floor(middle + extent)
+    return origin + max(first, 0), min(origin + last, centre + reach) + 1
+
+
+@inner_view_kernel
+def find_rectangle(outline: Outline) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the rows and the columns of the smallest rectangle around an ellipse.
+
+    As in scikit-image's ``draw.ellipse``, negative semi-axes narrow it.
+    """
+    a, b = outline.radii
+    sine, cosine = outline.sine, outline.cosine
     height, width = abs(b * cosine) + a * sine, b * sine + abs(a * cosine)
-    top, bottom = math.ceil(row - height), math.floor(row + height)
-    left, right = math.ceil(col - width), math.floor(col + width)
-    for i in range(mask.shape[0]):
-        for j in range(mask.shape[1]):
-            if top <= i <= bottom and left <= j <= right:
-                y, x = i - row, j - col
-                along, across = (y * cosine + x * sine) / b, (y * sine - x * cosine) / a
-                mask[i, j] = along * along + across * across < 1
+    reach = max(a, b) + MARGIN
+    return _find_ends(outline.row, reach, height), _find_ends(outline.col, reach, width)
+
+
+@inner_view_kernel
+def fill_row(outline: Outline, row: int, first: int, inside: Array) -> None:
+    """Set the pixels of a row, from column ``first`` on, that are inside an ellipse.
+
+    They are those of scikit-image's ``draw.ellipse``, whose overhead would take longer:
+    ``((y cos + x sin) / b)**2 + ((y sin - x cos) / a)**2 < 1`` with the distances y and x from the
+    centre, and the semi-axes (a, b).
+    """
+    a, b = outline.radii
+    y = np.float64(row - outline.row)
+    for k in range(inside.size):
+        x = np.float64(first + k - outline.col)
+        along = (y * outline.cosine + x * outline.sine) / b
+        across = (y * outline.sine - x * outline.cosine) / a
+        inside[k] = along * along + across * across < 1
+
+
+@view_kernel
+def _draw(outline: Outline, top: int, left: int, mask: Array) -> None:
+    """Set the pixels of an ellipse in a part of the frame that contains it, except at its end."""
+    rows, cols = find_rectangle(outline)
+    stop = min(cols[1] - left, mask.shape[1])
+    for y in range(rows[0] - top, min(rows[1] - top, mask.shape[0])):
+        if cols[0] - left < stop:
+            fill_row(outline, top + y, cols[0], mask[y, cols[0] - left : stop])
 
 
 def is_any_inside(cols: Array, rows: Array, ellipse: Ellipse) -> bool:
@@ -183,4 +222,4 @@ def is_any_inside(cols: Array, rows: Array, ellipse: Ellipse) -> bool:
 
 def warm_kernels() -> None:
     """Compile the kernels."""
-    draw_ellipse(Ellipse(1.0, 1.0, (2.0, 2.0), 0.0), (3, 3))
+    draw(Outline.of(Ellipse(1.0, 1.0, (2.0, 2.0), 0.0)), (3, 3))

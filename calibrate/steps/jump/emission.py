@@ -7,38 +7,30 @@ The differences d_k of successive groups are compared with the pixel's median, a
 are averaged over a ring around each pixel, without pixels that are flagged. Where the mean exceeds
 a threshold there is emission.
 
-Source: stcal 1.20 ``find_faint_extended`` and ``get_bigellipses``, which convolve whole frames by
-FFT. The ring is small: here its pixels are added one by one, so any rows can be computed by
-themselves.
+Source: stcal 1.20 ``find_faint_extended`` and ``get_bigellipses``.
 """
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps.jump.rings import LARGEST, BrightSearch
 from calbatch.calibrate.steps.jump.sort import find_medians
 from calbatch.models import dq
-from calbatch.models.jit import for_kernel, kernel
+from calbatch.models.jit import (
+    for_kernel,
+    inner_kernel,
+    inner_view_kernel,
+    kernel,
+    view_kernel,
+)
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
 
 FLAGGED = dq.JUMP_DET | dq.SATURATED | dq.DO_NOT_USE
-INVALID = np.isin(
-    np.arange(256),
-    [
-        dq.DO_NOT_USE,
-        dq.SATURATED,
-        dq.JUMP_DET,
-        dq.JUMP_DET | dq.DO_NOT_USE,
-        dq.SATURATED | dq.DO_NOT_USE,
-    ],
-)
-"""Flags of missing samples. They are compared as a whole, as in stcal: others do not count."""
-
 CLIP_ROWS = 16
 """Number of rows that are clipped at a time."""
 
@@ -83,13 +75,6 @@ class EmissionBits(NamedTuple):
     idle: Array
 
 
-def make_ring(inner: float, width: float) -> Array:
-    """Return the mask of a ring around its central pixel; radii are in pixels."""
-    from astropy.convolution import Ring2DKernel  # its import is slow
-
-    return np.asarray(Ring2DKernel(inner, width).array != 0)
-
-
 def find_emission(
     data: Array,
     groupdq: Array,
@@ -120,44 +105,36 @@ def find_emission(
         The emission of the core.
     """
     own, _ = core.within(region)
+    data, groupdq, gain = map(for_kernel, (data, groupdq, gain))
     reference = pixeldq == dq.REFERENCE_PIXEL
     masked = reference | (pixeldq & np.uint32(FLAGGED) != 0)
-    dead = groupdq[:, :, own] & np.uint8(dq.DO_NOT_USE) != 0
+    unusable, idle = (
+        _find_unusable(groupdq, excused, own.start, own.stop)
+        for excused in (np.zeros_like(reference), reference)
+    )
     ints, groups, _, cols = groupdq.shape
     bits = np.empty((ints, groups - 1, core.shape[0], -(-cols // 8)), np.uint8)
-    with np.errstate(invalid="ignore", divide="ignore"):  # pixels without gain or noise
-        for i, k, ratio in _compute_ratios(data, groupdq, gain, readnoise, rules):
-            ratio[masked | (groupdq[i, k + 1] & np.uint8(FLAGGED) != 0)] = np.nan
-            found = np.zeros(core.shape, bool)
-            _find_bright(ratio.astype(float), rules.ring, own.start, rules.threshold, found)
-            bits[i, k] = np.packbits(found, axis=1)
-    return EmissionBits(bits, np.all(dead, axis=(2, 3)), np.all(dead | reference[own], axis=(2, 3)))
+    search = BrightSearch(rules.ring, masked.shape, own)
+    given = gain, masked, search.values, search.good
+    centres, sigmas = _compare_with(data, groupdq, gain, readnoise, rules)
+    for i, k in np.ndindex(bits.shape[:2]):
+        pair = slice(k, k + 2)
+        _set_ratios(data[i, pair], groupdq[i, pair], centres[k], sigmas[k], *given)
+        bits[i, k] = np.packbits(search.find(rules.threshold), axis=1)
+    return EmissionBits(bits, unusable, idle)
 
 
-def _compute_ratios(
+def _compare_with(
     data: Array, groupdq: Array, gain: Array, readnoise: Array, rules: EmissionRules
-) -> Iterator[tuple[int, int, Array]]:
-    """Yield the integration, the number and the ratios, (rows, columns), of each difference."""
+) -> tuple[Array | list[Array], Array | list[Array]]:
+    """Return the usual value and the deviation, (rows, columns), of each difference."""
     ints, groups = data.shape[:2]
-    if ints >= rules.clip_integrations:
-        centre, sigma = _clip(data, groupdq, gain)
-    else:
-        median = _find_medians(*map(for_kernel, (data, groupdq, gain)), INVALID)
+    with np.errstate(invalid="ignore", divide="ignore"):  # pixels without gain or noise
+        if ints >= rules.clip_integrations:
+            return _clip(data, groupdq, gain)
+        median = _find_medians(data, groupdq, gain)
         noise = (readnoise * gain) ** 2 / np.float32(rules.frames)
-        centre = np.broadcast_to(median, (groups - 1, *median.shape))
-        sigma = np.broadcast_to(np.sqrt(np.abs(median) + noise), centre.shape)
-    for i in range(ints):
-        before = _convert_to_electrons(data[i, 0], groupdq[i, 0], gain)
-        for k in range(groups - 1):
-            now = _convert_to_electrons(data[i, k + 1], groupdq[i, k + 1], gain)
-            yield i, k, np.abs(now - before - centre[k]) / sigma[k]
-            before = now
-
-
-def _convert_to_electrons(data: Array, groupdq: Array, gain: Array) -> Array:
-    electrons = data * gain
-    electrons[INVALID[groupdq]] = np.nan
-    return electrons
+        return [median] * (groups - 1), [np.sqrt(np.abs(median) + noise)] * (groups - 1)
 
 
 def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
@@ -167,9 +144,8 @@ def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
     found = []
     for first in range(0, data.shape[2], CLIP_ROWS):
         rows = slice(first, first + CLIP_ROWS)
-        diffs = np.diff(
-            _convert_to_electrons(data[:, :, rows], groupdq[:, :, rows], gain[rows]), axis=1
-        )
+        samples = data[:, :, rows], groupdq[:, :, rows], gain[rows]
+        diffs = _subtract_groups(*map(for_kernel, samples))
         with warnings.catch_warnings():  # about NaN, which are expected
             warnings.simplefilter("ignore")
             _, median, deviation = sigma_clipped_stats(diffs, sigma=5, axis=0)
@@ -178,74 +154,113 @@ def _clip(data: Array, groupdq: Array, gain: Array) -> tuple[Array, Array]:
     return np.concatenate(medians, axis=1), np.concatenate(deviations, axis=1)
 
 
+@inner_view_kernel
+def _is_invalid(flags: int) -> bool:
+    """Return whether a sample is missing: flags are compared as a whole, as in stcal.
+
+    They are DO_NOT_USE, SATURATED or both, or JUMP_DET with DO_NOT_USE or without.
+    """
+    return bool(np.uint8(flags - np.uint8(1)) < np.uint8(5))
+
+
 @kernel
-def _find_medians(data: Array, groupdq: Array, gain: Array, invalid: Array) -> Array:
+def _find_unusable(groupdq: Array, excused: Array, first: int, stop: int) -> Array:
+    """Return whether groups are DO_NOT_USE in all pixels of some rows, except the excused."""
+    ints, groups, _, cols = groupdq.shape
+    unusable = np.ones((ints, groups), np.bool_)
+    for i in range(ints):
+        for g in range(groups):
+            for y in range(first, stop):
+                usable = 0
+                for x in range(cols):
+                    good = groupdq[i, g, y, x] & np.uint8(dq.DO_NOT_USE) == 0
+                    usable |= int(good & ~excused[y, x])
+                if usable:
+                    unusable[i, g] = False
+                    break
+    return unusable
+
+
+@kernel
+def _find_medians(data: Array, groupdq: Array, gain: Array) -> Array:
     """Return each pixel's median difference in electrons, rounded as in NumPy."""
     ints, groups, rows, cols = data.shape
     median = np.empty((rows, cols), np.float32)
-    diffs = np.empty((ints * (groups - 1), cols), np.float32)
+    diffs = np.empty((ints, groups - 1, cols), np.float32)
     picked = np.arange(cols)
     for y in range(rows):
-        for i in range(ints):
-            for g in range(1, groups):
-                for x in range(cols):
-                    diff = data[i, g, y, x] * gain[y, x] - data[i, g - 1, y, x] * gain[y, x]
-                    lost = invalid[groupdq[i, g, y, x]] or invalid[groupdq[i, g - 1, y, x]]
-                    diffs[i * (groups - 1) + g - 1, x] = np.nan if lost else diff
-        median[y] = find_medians(diffs, picked)
+        _subtract_row(data[:, :, y], groupdq[:, :, y], gain[y], diffs)
+        median[y] = find_medians(diffs.reshape(ints * (groups - 1), cols), picked)
     return median
 
 
 @kernel
-def _add_row(ratio: Array, good: Array, row: int, shift: int, total: Array, count: Array) -> None:
-    """Add the ratios at columns ``x + shift`` of a row, and count the good ones."""
-    cols = total.size
-    left, right = max(0, -shift), min(cols, cols - shift)
-    if row < 0 or row >= good.shape[0] or right <= left:
-        count += np.int32(1)
-        return
-    # views: an index with an offset would prevent vectorization
-    values, usable = (
-        ratio[row, left + shift : right + shift],
-        good[row, left + shift : right + shift],
-    )
-    totals, counts = total[left:right], count[left:right]
-    for x in range(values.size):
-        totals[x] += values[x]
-    for x in range(values.size):
-        counts[x] += np.int32(usable[x])
-    count[:left] += np.int32(1)
-    count[right:] += np.int32(1)
-
-
-@kernel
-def _find_bright(ratio: Array, ring: Array, first: int, threshold: float, found: Array) -> None:
-    """Mark pixels whose mean ratio in the surrounding ring exceeds the threshold.
-
-    ``mean = sum of r / number of r``; beyond the arrays r = 0. ``found`` begins at row ``first``.
-    """
-    rows, cols = ratio.shape
-    reach = ring.shape[0] // 2
-    good = np.isfinite(ratio)
+def _subtract_groups(data: Array, groupdq: Array, gain: Array) -> Array:
+    """Return the differences in electrons, (integrations, groups - 1, rows, columns)."""
+    ints, groups, rows, cols = data.shape
+    diffs = np.empty((ints, groups - 1, rows, cols), np.float32)
     for y in range(rows):
-        for x in range(cols):
-            if not good[y, x]:
-                ratio[y, x] = 0.0
-    total, count = np.empty(cols), np.empty(cols, np.int32)
-    for y in range(found.shape[0]):
-        total[:] = 0.0
-        count[:] = 0
-        for row, column in np.argwhere(ring):
-            _add_row(ratio, good, first + y + row - reach, column - reach, total, count)
-        for x in range(cols):
-            bright = count[x] > 0 and total[x] / count[x] > threshold
-            found[y, x] = bright and good[first + y, x]
+        _subtract_row(data[:, :, y], groupdq[:, :, y], gain[y], diffs[:, :, y])
+    return diffs
+
+
+@inner_kernel
+def _subtract_row(data: Array, groupdq: Array, gain: Array, diffs: Array) -> None:
+    """Compute the differences of a row, NaN next to missing samples."""
+    for i in range(diffs.shape[0]):
+        for k in range(diffs.shape[1]):
+            for x in range(gain.size):
+                diff = data[i, k + 1, x] * gain[x] - data[i, k, x] * gain[x]
+                lost = _is_invalid(groupdq[i, k, x]) | _is_invalid(groupdq[i, k + 1, x])
+                diffs[i, k, x] = np.float32(np.nan) if lost else diff
+
+
+@view_kernel
+def _set_ratios(
+    data: Array,
+    groupdq: Array,
+    centre: Array,
+    sigma: Array,
+    gain: Array,
+    masked: Array,
+    ratio: Array,
+    good: Array,
+) -> None:
+    """Set the ratios of the difference of two groups, and which are good; others are 0."""
+    for y in range(gain.shape[0]):
+        samples, flags = (data[0, y], data[1, y]), (groupdq[0, y], groupdq[1, y])
+        _set_row(*samples, *flags, centre[y], sigma[y], gain[y], masked[y], ratio[y], good[y])
+
+
+@inner_view_kernel
+def _set_row(
+    before: Array,
+    now: Array,
+    old_flags: Array,
+    flags: Array,
+    centre: Array,
+    sigma: Array,
+    gain: Array,
+    masked: Array,
+    ratio: Array,
+    good: Array,
+) -> None:
+    for x in range(gain.size):
+        diff = now[x] * gain[x] - before[x] * gain[x]
+        value = abs(diff - centre[x]) / sigma[x]
+        lost = _is_invalid(old_flags[x]) | _is_invalid(flags[x])
+        lost |= masked[x] | (flags[x] & np.uint8(FLAGGED) != 0)
+        usable = (not lost) & (value <= LARGEST)  # not if NaN
+        ratio[x] = value if usable else np.float32(0)
+        good[x] = usable
 
 
 def warm_kernels() -> None:
     """Compile the kernels."""
-    frame = np.ones((3, 3), np.float32)
-    ramp = np.ones((1, 2, 3, 3), np.float32)
-    _find_medians(ramp, ramp.astype(np.uint8), frame, INVALID)
-    ring = np.ones((3, 3), bool)
-    _find_bright(frame.astype(float), ring, 0, 1.0, np.zeros((3, 3), bool))
+    data = np.ones((1, 2, 3, 3), np.float32)
+    frame = Region((0, 3), (0, 3))
+    find_emission(
+        data, data.astype(np.uint8), np.zeros((3, 3), np.uint32), gain=data[0, 0],
+        readnoise=data[0, 0], rules=EmissionRules(1.0, 2, np.ones((3, 3), bool), 1.0),
+        region=frame, core=frame,
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """Parameters for large events: snowballs and showers."""
 
 from calbatch.calibrate.parameters import Boolean, Float, Integer
-from calbatch.calibrate.steps.jump.emission import EmissionRules, make_ring
+from calbatch.calibrate.steps.jump.emission import EmissionRules
+from calbatch.calibrate.steps.jump.rings import make_ring
 from calbatch.calibrate.steps.jump.showers import ShowerRules
 from calbatch.calibrate.steps.jump.snowballs import SnowballRules
 
@@ -35,8 +36,12 @@ class LargeEvents:
     )
     extend_snr_threshold = Float(1.2, help="showers: minimum signal-to-noise ratio")
     extend_min_area = Integer(90, unit="pixel", help="showers: minimum area")
-    extend_inner_radius = Float(1.0, unit="pixel", help="showers: inner radius of the kernel")
-    extend_outer_radius = Float(2.6, unit="pixel", help="showers: outer radius of the kernel")
+    extend_inner_radius = Float(
+        1.0, low=0, unit="pixel", help="showers: inner radius of the kernel"
+    )
+    extend_outer_radius = Float(
+        2.6, low=0, unit="pixel", help="showers: outer radius of the kernel"
+    )
     extend_ellipse_expand_ratio = Float(1.1, help="showers: growth factor of the ellipse")
     time_masked_after_shower = Float(
         15.0, unit="s", help="showers: duration of the flags after a shower"
@@ -69,12 +74,11 @@ def emission_rules(step: LargeEvents, frames: float, clip_integrations: int) -> 
     )
 
 
-def shower_rules(step: LargeEvents, group_time: float, columns: int) -> ShowerRules:
+def shower_rules(step: LargeEvents, group_time: float) -> ShowerRules:
     """Return the rules of a search for showers; axes are twice the radii."""
     return ShowerRules(
         min_area=step.extend_min_area,
         factor=step.extend_ellipse_expand_ratio,
         max_axis=2 * step.max_extended_radius,
         later_groups=int(step.time_masked_after_shower // group_time),
-        columns=columns,
     )

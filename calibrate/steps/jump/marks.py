@@ -5,14 +5,15 @@ Source: stcal 1.20 ``extend_saturation``, ``extend_ellipses`` and ``flag_large_e
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.calibrate.steps.jump.ellipses import Drawing, Ellipse, draw_ellipse
+from calbatch.calibrate.steps.jump.ellipses import Ellipse, Outline, fill_row, find_rectangle
 from calbatch.models import dq
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_view_kernel, view_kernel
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
@@ -29,13 +30,13 @@ class Kind(Enum):
 
 
 class Mark(NamedTuple):
-    """A flag for some pixels in the groups ``first`` to ``stop - 1`` of an integration."""
+    """A flag for an ellipse in the groups ``first`` to ``stop - 1`` of an integration."""
 
     kind: Kind
     integration: int
     first: int
     stop: int
-    drawing: Drawing
+    outline: Outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,19 @@ class Events:
     marks: list[Mark] = field(default_factory=list)
     count: int
     usable: int
+
+    @cached_property
+    def table(self) -> tuple[Array, Array]:
+        """The marks as arrays: their whole numbers, (8, marks), and sines and cosines."""
+        numbers = [
+            (_KINDS.index(kind), *groups, outline.row, outline.col, *outline.radii)
+            for kind, *groups, outline in self.marks
+        ]
+        angles = [(mark.outline.sine, mark.outline.cosine) for mark in self.marks]
+        return (
+            np.array(numbers, np.int64).reshape(-1, 8).T.copy(),
+            np.array(angles, np.float64).reshape(-1, 2).T.copy(),
+        )
 
 
 def mark_flags(groupdq: Array, *, events: Events, region: Region) -> tuple[Array, Array]:
@@ -79,42 +93,51 @@ def mark_flags(groupdq: Array, *, events: Events, region: Region) -> tuple[Array
         same in every row.
     """
     flags = groupdq.copy()
-    for mark in events.marks:
-        top = mark.drawing.row
-        if top < region.rows[1] and top + len(mark.drawing.mask) > region.rows[0]:
-            _set_mark(flags[mark.integration], mark, region)
+    _set_marks(*events.table, region.rows[0], region.cols[0], np.empty(flags.shape[3], bool), flags)
     counts = np.tile(np.array([events.count, events.usable], np.int64), (flags.shape[2], 1))
     return flags, counts
-
-
-def _set_mark(flags: Array, mark: Mark, region: Region) -> None:
-    """Set one mark in the flags of its integration, (groups, rows, columns)."""
-    part = mark.drawing.within(region)
-    if part is None:
-        return
-    (rows, cols), mask = part
-    kind = _KINDS.index(mark.kind)
-    _set_flags(flags[mark.first : mark.stop, rows, cols], np.ascontiguousarray(mask), kind)
 
 
 _KINDS = [Kind.CORE, Kind.EXTENT, Kind.REMNANT]
 
 
-@kernel
-def _set_flags(flags: Array, mask: Array, kind: int) -> None:
-    """Set the flags of a mark, the ``kind``-th, in groups of its rectangle of the frame."""
-    groups, rows, cols = flags.shape
-    for y in range(rows):
-        for x in range(cols):
-            if not mask[y, x]:
-                continue
-            for g in range(groups):
-                if kind == 0:
-                    flags[g, y, x] = SATURATED
-                elif kind == 1 and flags[g, y, x] & SATURATED:
-                    break  # only until it saturates
-                else:
-                    flags[g, y, x] |= JUMP
+@view_kernel
+def _set_marks(
+    numbers: Array, angles: Array, top: int, left: int, scratch: Array, flags: Array
+) -> None:
+    """Set the flags of marks, in order, in a part of the frame; ``top`` and ``left`` are its first.
+
+    ``scratch`` is as wide as the part, and holds the pixels of a row that are inside an ellipse.
+    """
+    _, groups, rows, cols = flags.shape
+    for k in range(numbers.shape[1]):
+        kind, i, first_group, stop_group, row, col, a, b = numbers[:, k]
+        if a == 0 or b == 0:
+            continue
+        outline = Outline(row, col, (a, b), angles[0, k], angles[1, k])
+        height, width = find_rectangle(outline)
+        first, stop = max(width[0] - left, 0), min(width[1] - left, cols)
+        if first >= stop:
+            continue
+        inside = scratch[: stop - first]
+        for y in range(max(height[0] - top, 0), min(height[1] - top, rows)):
+            fill_row(outline, top + y, left + first, inside)
+            for g in range(first_group, min(stop_group, groups)):
+                _set_flags(flags[i, g, y, first:stop], inside, kind)
+
+
+@inner_view_kernel
+def _set_flags(flags: Array, inside: Array, kind: int) -> None:
+    """Set the flags of a mark, the ``kind``-th, in a part of a row.
+
+    Pixels are no longer inside from the group on in which they saturate, if that matters.
+    """
+    for x in range(flags.size):
+        if kind == 0:
+            flags[x] = SATURATED if inside[x] else flags[x]
+        else:
+            inside[x] &= kind != 1 or flags[x] & SATURATED == 0
+            flags[x] |= JUMP if inside[x] else np.uint8(0)
 
 
 def mark_extents(
@@ -124,7 +147,6 @@ def mark_extents(
     max_axis: float,
     integration: int,
     groups: tuple[int, int],
-    frame: tuple[int, int],
 ) -> list[Mark]:
     """Return the marks of events that have grown by a factor.
 
@@ -138,8 +160,6 @@ def mark_extents(
         Largest axis, pixels.
     integration, groups : int, (int, int)
         Integration, and the first group and the one after the last.
-    frame : (int, int)
-        Rows and columns of the frame.
     """
     marks = []
     for ellipse in ellipses:
@@ -149,11 +169,12 @@ def mark_extents(
         else:
             axes = one * factor, other + (factor - 1.0) * one
         grown = ellipse._replace(axes=(min(axes[0], max_axis), min(axes[1], max_axis)))
-        marks.append(Mark(Kind.EXTENT, integration, *groups, draw_ellipse(grown, frame)))
+        marks.append(Mark(Kind.EXTENT, integration, *groups, Outline.of(grown)))
     return marks
 
 
 def warm_kernels() -> None:
     """Compile the kernels."""
-    flags = np.zeros((2, 2, 2, 2), np.uint8)
-    _set_flags(flags[0, 1:, 1:, 1:], np.ones((1, 1), bool), 1)
+    mark = Mark(Kind.EXTENT, 0, 0, 1, Outline(1, 1, (1, 1), 0.0, 1.0))
+    events = Events(marks=[mark], count=1, usable=1)
+    mark_flags(np.zeros((1, 1, 2, 2), np.uint8), events=events, region=Region((0, 2), (0, 2)))

@@ -13,7 +13,7 @@ from calbatch.calibrate.steps.jump.ellipses import find_ellipses
 from calbatch.calibrate.steps.jump.emission import EmissionBits
 from calbatch.calibrate.steps.jump.marks import Events, Mark, mark_extents, mark_flags
 from calbatch.models import dq
-from calbatch.models.jit import for_kernel, inner_kernel, kernel
+from calbatch.models.jit import for_kernel, inner_view_kernel, view_kernel
 from calbatch.models.tiling.tile import Region
 
 Array = npt.NDArray[Any]
@@ -36,15 +36,12 @@ class ShowerRules(NamedTuple):
         Largest axis of a flagged ellipse, in pixels.
     later_groups : int
         Number of groups that are flagged after the group of the shower.
-    columns : int
-        Columns of the frame.
     """
 
     min_area: float
     factor: float
     max_axis: float
     later_groups: int
-    columns: int
 
 
 def count_emission_bytes(shape: tuple[int, ...]) -> int:
@@ -72,7 +69,6 @@ def find_showers(bands: list[EmissionBits], rules: ShowerRules) -> Events:
                 max_axis=rules.max_axis,
                 integration=i,
                 groups=(group, min(group + rules.later_groups + 1, groups)),
-                frame=(len(plane), rules.columns),
             )
     return Events(marks=marks, count=len(marks), usable=usable)
 
@@ -115,59 +111,79 @@ def mark_showers(
     flags, counts = mark_flags(groupdq, events=events, region=region)
     # where NaN, no change is small enough
     electrons = np.where(pixeldq == dq.REFERENCE_PIXEL, np.float32(np.nan), gain)
-    _restore_flags(*map(for_kernel, (data, groupdq, electrons)), np.float32(max_change), flags)
+    scratch = np.empty((5, flags.shape[3]), np.float32)
+    arrays = map(for_kernel, (data, groupdq, electrons))
+    _restore_flags(*arrays, np.float32(max_change), scratch, flags)
     return flags, counts
 
 
-@inner_kernel
-def _compute_means(
-    data: Array, flags: Array, gain: Array, total: Array, count: Array, mean: Array
-) -> None:
-    """Compute the mean difference of successive samples without flags, in electrons, of a row.
-
-    ``data`` and ``flags`` are (groups, columns); ``total`` and ``count`` are scratch. Without
-    such samples the mean is NaN.
-    """
-    total[:] = np.float32(0)
-    count[:] = np.float32(0)
-    for g in range(data.shape[0] - 1):
-        _add_differences(data[g], data[g + 1], flags[g], flags[g + 1], gain, total, count)
-    for x in range(mean.size):
-        mean[x] = np.float64(total[x]) / count[x]
-
-
-@inner_kernel
+@inner_view_kernel
 def _add_differences(
-    first: Array, second: Array, one: Array, other: Array, gain: Array, total: Array, count: Array
+    first: Array,
+    second: Array,
+    one: Array,
+    other: Array,
+    gain: Array,
+    total: Array,
+    count: Array,
 ) -> None:
-    for x in range(total.size):
+    """Add the differences of two groups of a row, in electrons, if neither is flagged."""
+    for x in range(gain.size):
         diff = second[x] * gain[x] - first[x] * gain[x]
-        good = ((one[x] | other[x]) & UNUSABLE) == 0 and diff == diff
+        good = (((one[x] | other[x]) & UNUSABLE) == 0) & (diff == diff)
         total[x] += diff if good else np.float32(0)
         count[x] += np.float32(1) if good else np.float32(0)
 
 
-@kernel
-def _restore_flags(data: Array, old: Array, gain: Array, max_change: float, flags: Array) -> None:
-    """Take back new flags where they change a pixel's mean difference by more than a limit."""
-    ints, groups, rows, cols = flags.shape
-    total, count = np.empty(cols, np.float32), np.empty(cols, np.float32)
-    one, other = np.empty(cols, np.float32), np.empty(cols, np.float32)
-    restored = np.empty(cols, np.bool_)
+@inner_view_kernel
+def _clear(values: Array) -> None:
+    for x in range(values.size):
+        values[x] = np.float32(0)
+
+
+@inner_view_kernel
+def _find_changed(totals: Array, counts: Array, max_change: float, changed: Array) -> None:
+    """Find pixels whose mean changes too much, or is NaN because all of its samples are flagged."""
+    for x in range(changed.size):
+        one = np.float64(totals[0, x]) / counts[0, x]
+        other = np.float64(totals[1, x]) / counts[1, x]
+        changed[x] = not abs(one - other) <= max_change
+
+
+@inner_view_kernel
+def _restore(old: Array, changed: Array, flags: Array) -> None:
+    for x in range(flags.size):
+        flags[x] = old[x] if changed[x] else flags[x]
+
+
+@view_kernel
+def _restore_flags(
+    data: Array, old: Array, gain: Array, max_change: float, scratch: Array, flags: Array
+) -> None:
+    """Take back new flags where they change a pixel's mean difference by more than a limit.
+
+    ``scratch``, (5, columns), holds sums, numbers of differences, with old and with new flags each.
+    """
+    ints, groups, rows, _ = flags.shape
+    totals, counts, changed = scratch[:2], scratch[2:4], scratch[4]
     for i in range(ints):
         for y in range(rows):
-            _compute_means(data[i, :, y], old[i, :, y], gain[y], total, count, one)
-            _compute_means(data[i, :, y], flags[i, :, y], gain[y], total, count, other)
-            for x in range(cols):
-                restored[x] = not abs(one[x] - other[x]) <= max_change
+            for k in range(4):
+                _clear(scratch[k])
+            for g in range(groups - 1):
+                pair = data[i, g, y], data[i, g + 1, y]
+                before, after = old[i, g : g + 2, y], flags[i, g : g + 2, y]
+                _add_differences(*pair, before[0], before[1], gain[y], totals[0], counts[0])
+                _add_differences(*pair, after[0], after[1], gain[y], totals[1], counts[1])
+            _find_changed(totals, counts, max_change, changed)
             for g in range(groups):
-                before, after = old[i, g, y], flags[i, g, y]
-                for x in range(cols):
-                    after[x] = before[x] if restored[x] else after[x]
+                _restore(old[i, g, y], changed, flags[i, g, y])
 
 
 def warm_kernels() -> None:
     """Compile the kernels."""
-    data = np.ones((1, 2, 1, 1), np.float32)
-    flags = np.zeros(data.shape, np.uint8)
-    _restore_flags(data, flags, np.ones((1, 1), np.float32), np.float32(1), flags.copy())
+    mark_showers(
+        np.ones((1, 2, 1, 1), np.float32), np.zeros((1, 2, 1, 1), np.uint8),
+        np.zeros((1, 1), np.uint32), gain=np.ones((1, 1), np.float32),
+        events=Events(count=0, usable=2), region=Region((0, 1), (0, 1)), max_change=1.0,
+    )  # fmt: skip

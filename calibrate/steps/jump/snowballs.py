@@ -13,7 +13,8 @@ from calbatch.calibrate.steps.jump.areas import Areas, find_areas, pack_flags
 from calbatch.calibrate.steps.jump.ellipses import (
     Drawing,
     Ellipse,
-    draw_ellipse,
+    Outline,
+    draw,
     find_ellipses,
     is_any_inside,
 )
@@ -117,7 +118,7 @@ class _Search:
     ----------
     marks : list of Mark
         The flags to set, in order.
-    cores : list of Drawing
+    cores : list of Outline
         The saturated cores that grow, as they were before.
     first_core : int
         The first group whose flags a core replaces; the number of groups without one.
@@ -132,7 +133,7 @@ class _Search:
         self.frame = jumps.shape[1], columns
         self.integration, self.rules = integration, rules
         self.marks: list[Mark] = []
-        self.cores: list[Drawing] = []
+        self.cores: list[Outline] = []
         self.first_core, self.count = len(jumps), 0
 
     def find_all(self) -> None:
@@ -146,7 +147,6 @@ class _Search:
                 max_axis=self.rules.max_axis,
                 integration=self.integration,
                 groups=(group, group + 1),
-                frame=self.frame,
             )
 
     def _find(self, group: int) -> list[Ellipse]:
@@ -166,7 +166,7 @@ class _Search:
     def _centres(self, areas: Areas) -> Array:
         """Return the columns and rows of the centres of areas that are large enough for a core."""
         large = areas.find_large(self.rules.min_core_area)
-        return np.stack([areas.centre_cols[large], areas.centre_rows[large]])
+        return areas.centres[::-1, large]
 
     def _with_cores(self, jumps: Areas, cols: Array, rows: Array) -> list[Ellipse]:
         """Return the ellipses of jumps that have a core, or are near an edge.
@@ -175,41 +175,40 @@ class _Search:
         cannot be large enough, are not measured.
         """
         low, high = self.rules.edge, max(0, self.frame[0] - self.rules.edge)
-        centre = np.stack([jumps.centre_cols, jumps.centre_rows])
+        centre = jumps.centres[::-1]
         near_edge = np.any(
             (centre < low) | (centre > high), axis=0
         )  # the frame's rows, as in stcal
         # the semi-axes are half a pixel shorter than twice the standard deviation of the pixels
-        reach = np.hypot(jumps.heights - 1, jumps.widths - 1).clip(0.5) + SLACK
+        reach = np.hypot(*(jumps.sides - 1)).clip(0.5) + SLACK
         wanted = jumps.find_large(self.rules.min_area)
         for i in np.flatnonzero(wanted & ~near_edge):
             far = np.hypot(cols - centre[0, i], rows - centre[1, i]) > reach[i]
             wanted[i] = not far.all()
-        snowballs = []
-        for i in np.flatnonzero(wanted):
-            snowballs += [
-                ellipse
-                for ellipse in find_ellipses(jumps, [int(i)])
-                if near_edge[i] or is_any_inside(cols, rows, ellipse)
-            ]
-        return snowballs
+        numbers = np.flatnonzero(wanted)
+        return [
+            ellipse
+            for i, ellipse in zip(numbers, find_ellipses(jumps, numbers), strict=True)
+            if near_edge[i] or is_any_inside(cols, rows, ellipse)
+        ]
 
     def _grow_cores(self, new: Areas, group: int) -> None:
         """Replace the flags of large cores and their surroundings, in this and later groups."""
         rules, groups = self.rules, len(self.saturated)
         # the minor axis is at most twice the shorter side, less a pixel for that and one for itself
-        possible = 2 * (np.minimum(new.heights, new.widths) - 1) - 1 > rules.min_core_axis - SLACK
+        possible = 2 * (new.sides.min(axis=0) - 1) - 1 > rules.min_core_axis - SLACK
         possible &= new.find_large(rules.min_core_area)
         for core in find_ellipses(new, np.flatnonzero(possible)):
             if not min(core.axes) > rules.min_core_axis:
                 continue
             axes = [min(axis + rules.core_growth, rules.max_axis) for axis in core.axes]
-            grown = draw_ellipse(core._replace(axes=(axes[0], axes[1])), self.frame)
+            grown = Outline.of(core._replace(axes=(axes[0], axes[1])))
             self.marks.append(Mark(Kind.CORE, self.integration, group, groups, grown))
-            self.cores.append(draw_ellipse(core, self.frame))
-            if grown.mask.any():
+            self.cores.append(Outline.of(core))
+            drawing = draw(grown, self.frame)
+            if drawing.mask.any():
                 self.first_core = min(self.first_core, group)
-                self._saturate(grown, group)
+                self._saturate(drawing, group)
 
     def _saturate(self, core: Drawing, group: int) -> None:
         """Replace a core's flags by SATURATED in a group and all later ones."""

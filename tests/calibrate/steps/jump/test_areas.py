@@ -23,9 +23,20 @@ def test_areas_are_those_of_scikit_image(mask):
     wanted = regionprops(label(mask.astype("u1")))
     assert areas.sizes.tolist() == [region.area for region in wanted]
     for i, region in enumerate(wanted):
-        np.testing.assert_array_equal(areas.image(i), region.image)
-        assert (areas.centre_rows[i], areas.centre_cols[i]) == region.centroid
-        assert (areas.heights[i], areas.widths[i]) == region.image.shape
+        image = np.full(region.image.shape, np.nan)
+        areas.fill_image(i, image)
+        np.testing.assert_array_equal(image, region.image)
+        assert tuple(areas.centres[:, i]) == region.centroid
+        assert tuple(areas.sides[:, i]) == region.image.shape
+        assert tuple(areas.corners[:, i]) == region.bbox[:2]
+
+
+@given(masks(), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_large_areas_are_those_of_scikit_image(mask, min_area):
+    areas = find_areas(np.packbits(mask, axis=-1))
+    wanted = [r.area_filled >= min_area for r in regionprops(label(mask.astype("u1")))]
+    assert areas.find_large(min_area).tolist() == wanted
 
 
 def test_flags_are_packed_along_columns():

@@ -8,14 +8,12 @@ from stcal.jump.jump import _sk_filter_areas, ellipse_subim, point_inside_ellips
 
 from calbatch.calibrate.steps.jump.areas import find_areas
 from calbatch.calibrate.steps.jump.ellipses import (
-    CACHED_PIXELS,
     Ellipse,
-    draw_ellipse,
+    Outline,
+    draw,
     find_ellipses,
     is_any_inside,
-    measure_shape,
 )
-from calbatch.models.tiling.tile import Region
 
 FRAME = (23, 31)
 
@@ -49,41 +47,34 @@ def test_an_enclosed_pixel_counts():
     assert [areas.find_large(size).tolist() for size in (8, 9, 10)] == [[True], [True], [False]]
 
 
+def measure(mask):
+    areas = find_areas(np.packbits(mask, axis=-1))
+    return find_ellipses(areas, np.arange(areas.sizes.size))
+
+
+def test_without_areas_there_are_no_ellipses():
+    assert measure(np.zeros((3, 3), bool)) == []
+
+
 def test_a_pixel_has_negative_axes():
-    assert measure_shape(np.ones((1, 1), bool)).axes == (-1, -1)
+    (ellipse,) = measure(np.ones((1, 1), bool))
+    assert ellipse.axes == (-1, -1)
 
 
-def test_large_shapes_are_measured_alike():
+def test_axes_are_four_standard_deviations_minus_one():
     rows, cols = np.ogrid[-30:31, -20:21]
-    disc = (rows / 30) ** 2 + (cols / 20) ** 2 <= 1
-    assert disc.size > CACHED_PIXELS
-    shape = measure_shape(disc)
-    # an ellipse's axes are four standard deviations minus one; the grid adds a fraction
-    np.testing.assert_allclose(shape.axes, [39, 59], atol=0.5)
+    (ellipse,) = measure((rows / 30) ** 2 + (cols / 20) ** 2 <= 1)
+    np.testing.assert_allclose(ellipse.axes, [39, 59], atol=0.5)  # the grid adds a fraction
 
 
 @given(ellipses)
 @settings(max_examples=80, deadline=None)
 def test_pixels_are_those_of_stcal(ellipse):
-    drawing = draw_ellipse(ellipse, FRAME)
+    drawing = draw(Outline.of(ellipse), FRAME)
     where, image = ellipse_subim(ellipse.col, ellipse.row, *ellipse.axes, ellipse.angle, 4, FRAME)
     height, width = drawing.mask.shape
     assert (drawing.row, drawing.row + height, drawing.col, drawing.col + width) == where
     np.testing.assert_array_equal(drawing.mask, image == 4)
-
-
-@given(ellipses, st.lists(st.integers(1, FRAME[0] - 1), unique=True))
-@settings(max_examples=50, deadline=None)
-def test_bands_have_the_pixels_of_the_frame(ellipse, edges):
-    drawing = draw_ellipse(ellipse, FRAME)
-    whole, parts = np.zeros(FRAME, bool), np.zeros(FRAME, bool)
-    height, width = drawing.mask.shape
-    whole[drawing.row :, drawing.col :][:height, :width] = drawing.mask
-    for first, last in zip([0, *sorted(edges)], [*sorted(edges), FRAME[0]], strict=True):
-        part = drawing.within(Region((first, last), (0, FRAME[1])))
-        if part is not None:
-            parts[first:last][part[0]] = part[1]
-    np.testing.assert_array_equal(parts, whole)
 
 
 @given(ellipses, st.lists(st.tuples(st.floats(-5, 40), st.floats(-5, 40)), min_size=1, max_size=5))

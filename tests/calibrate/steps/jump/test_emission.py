@@ -1,42 +1,19 @@
-"""Emission: medians and means over rings as in NumPy and stcal, from any band of rows."""
+"""Emission: medians as in NumPy, and emission from any band of rows."""
 
 import warnings
 
 import numpy as np
 import pytest
-from astropy.convolution import Ring2DKernel
-from stcal.jump.jump import convolve_fast
 from support.jumps import calm, stormy
 
 from calbatch.calibrate.steps.jump.emission import (
-    INVALID,
     EmissionRules,
-    _find_bright,
     _find_medians,
     find_emission,
-    make_ring,
 )
-from calbatch.models.dq import DO_NOT_USE, JUMP_DET, SATURATED
+from calbatch.calibrate.steps.jump.rings import make_ring
+from calbatch.models.dq import DO_NOT_USE, JUMP_DET, REFERENCE_PIXEL, SATURATED
 from calbatch.models.tiling.tile import Region
-
-
-@pytest.mark.filterwarnings(
-    "ignore::RuntimeWarning"
-)  # stcal divides by zero where a ring has no pixels
-@pytest.mark.parametrize(("inner", "width"), [(1.0, 2.6), (2.0, 1.5), (0.0, 1.0)])
-def test_means_are_those_of_stcals_convolution(inner, width):
-    rng = np.random.default_rng(4)
-    ratio = rng.gamma(2, 1, (30, 41))
-    ratio[rng.random(ratio.shape) < 0.2] = np.nan
-    ratio[5:12, 5:16] = np.nan
-    kernel = Ring2DKernel(inner, width).array
-    wanted = convolve_fast(ratio.copy(), kernel)
-    for threshold in (1.5, 2.0, 2.5):
-        found = np.zeros(ratio.shape, bool)
-        _find_bright(ratio.copy(), make_ring(inner, width), 0, threshold, found)
-        clear = np.abs(wanted / threshold - 1) > 1e-9  # the FFT rounds otherwise
-        np.testing.assert_array_equal(found[clear], (wanted > threshold)[clear])
-        assert 0 < found.sum() < found.size
 
 
 @pytest.mark.parametrize(("ints", "groups"), [(1, 6), (2, 7), (3, 210)])
@@ -47,13 +24,17 @@ def test_medians_are_those_of_numpy(ints, groups):
         electrons = ramps.data * ramps.gain
         electrons[np.isin(ramps.groupdq, [1, 2, 3, 4, 5])] = np.nan
         wanted = np.nanmedian(np.diff(electrons, axis=1), axis=(0, 1))
-    found = _find_medians(ramps.data, ramps.groupdq, ramps.gain, INVALID)
+    found = _find_medians(ramps.data, ramps.groupdq, ramps.gain)
     np.testing.assert_array_equal(found, wanted)
 
 
 def test_flags_are_compared_as_a_whole():
+    groupdq = np.zeros((1, 2, 1, 256), "u1")
+    groupdq[0, 1, 0] = np.arange(256)
+    gain = np.ones((1, 256), "f4")
+    found = _find_medians(np.zeros(groupdq.shape, "f4"), groupdq, gain)
     lost = DO_NOT_USE, SATURATED, JUMP_DET, JUMP_DET | DO_NOT_USE, SATURATED | DO_NOT_USE
-    assert np.flatnonzero(INVALID).tolist() == sorted(lost)
+    assert np.flatnonzero(np.isnan(found[0])).tolist() == sorted(lost)
 
 
 @pytest.mark.parametrize("clip", [2, 100])
@@ -77,3 +58,17 @@ def test_bands_with_halo_equal_the_whole(clip):
     np.testing.assert_array_equal(joined, whole.emission)
     assert whole.emission.any()
     np.testing.assert_array_equal(np.all([b.unusable for b in bands], axis=0), whole.unusable)
+
+
+def test_groups_are_idle_if_only_reference_pixels_are_usable():
+    ramps = calm(2, 4, (6, 8), seed=1)
+    ramps.pixeldq[:, :4] = REFERENCE_PIXEL
+    ramps.groupdq[0, 1] |= np.uint8(DO_NOT_USE)
+    ramps.groupdq[1, 2, :, 4:] |= np.uint8(DO_NOT_USE)
+    whole = Region((0, 6), (0, 8))
+    found = find_emission(
+        *(ramps.data, ramps.groupdq, ramps.pixeldq), gain=ramps.gain, readnoise=ramps.readnoise,
+        rules=EmissionRules(1.0, 100, make_ring(1.0, 2.6), 0.9), region=whole, core=whole,
+    )  # fmt: skip
+    assert np.argwhere(found.unusable).tolist() == [[0, 1]]
+    assert np.argwhere(found.idle).tolist() == [[0, 1], [1, 2]]
