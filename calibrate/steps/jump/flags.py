@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps._medians import median_of
 from calbatch.calibrate.steps.jump._electrons import (
     EXCLUDED,
     NONE,
@@ -30,7 +31,6 @@ from calbatch.calibrate.steps.jump.sigma_clipping import (
     set_clipped_bounds,
 )
 from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
-from calbatch.calibrate.steps.ramp_fit.differences import median_of
 from calbatch.models import dq
 from calbatch.models.jit import kernel
 

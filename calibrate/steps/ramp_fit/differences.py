@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from calbatch.calibrate.steps._medians import median_of
 from calbatch.calibrate.steps.ramp_fit.block import (
     DO_NOT_USE,
     JUMP_DET,
@@ -98,35 +99,3 @@ def combine_flags(
             omitted += before[row, i] - use[row, i]
         added = _flags_of_ramp(exposure.groupdq[integ], at, omitted > 0)
         dq[row] = exposure.pixeldq[at] | added
-
-
-@inner_kernel
-def median_of(values: Floats, count: int) -> float:
-    """Return the median of the first ``count`` values, and reorder them."""
-    middle = count // 2
-    low, high = 0, count - 1
-    while low < high:  # quickselect: afterwards, values before the middle are not larger
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if middle <= j:
-            high = j
-        elif middle >= i:
-            low = i
-        else:
-            break
-    upper = values[middle]
-    if count % 2 == 1:
-        return upper
-    lower = values[0]
-    for k in range(1, middle):
-        lower = max(lower, values[k])
-    return (lower + upper) / 2.0
