@@ -78,3 +78,11 @@ def test_calibrating_in_this_process_imports_few_modules(simulated, tmp_path):
         command = [sys.executable, "-c", code, simulated.exposures[0], tmp_path / name, "threads"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & UNUSED
+
+
+def test_a_pipeline_does_not_import_the_transforms_that_few_exposures_need():
+    code = "import sys, calbatch.calibrate.pipelines.detector1\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "calbatch.calibrate.steps.refpix.transform" in loaded
+    assert "scipy.fft" not in loaded

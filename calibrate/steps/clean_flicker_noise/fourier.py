@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+import scipy  # imports scipy.fft, which is slow, when it is used
 
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.calibrate.steps.clean_flicker_noise.lines import (
@@ -145,13 +145,13 @@ def fit_lines(image: Array, used: Array) -> Array:
     fitted = np.count_nonzero(used, axis=1) >= count
     fitted[:EDGE] = fitted[lines - EDGE :] = False
     square = weights[fitted] ** 2
-    transform = fft.rfft(square, axis=1)[:, :count]
-    projected = fft.rfft(square * samples[fitted], axis=1)[:, :count]
+    transform = scipy.fft.rfft(square, axis=1)[:, :count]
+    projected = scipy.fft.rfft(square * samples[fitted], axis=1)[:, :count]
     spectrum = np.zeros((lines, length // 2 + 1), np.complex64)
     order = np.arange(count)
     matrix = _look_up(transform, order[:, np.newaxis] - order)
     spectrum[fitted, :count] = length * gain[:count] * _solve(matrix, projected)
-    return _smooth_lines(fft.irfft(spectrum, length, axis=1))
+    return _smooth_lines(scipy.fft.irfft(spectrum, length, axis=1))
 
 
 def make_line_filter(length: int) -> Array:
@@ -172,8 +172,8 @@ def weigh_pixels(used: Array) -> Array:
     length = used.shape[1]
     kernel = np.fft.ifftshift(_gauss(length, LINE_DENSITY))
     before = np.roll(used, 1, axis=0)
-    spectrum = fft.rfft(before.astype(np.float64), axis=1)
-    density = fft.irfft(spectrum * fft.rfft(kernel), length, axis=1)
+    spectrum = scipy.fft.rfft(before.astype(np.float64), axis=1)
+    density = scipy.fft.irfft(spectrum * scipy.fft.rfft(kernel), length, axis=1)
     density[~before.any(axis=1)] = 1
     return np.where(used, 1 / np.maximum(density, LOWEST_DENSITY), 0)
 
@@ -201,8 +201,8 @@ def _smooth_lines(noise: Array) -> Array:
     """Return noise smoothed across lines; as in jwst, it is displaced by a line and a pixel."""
     lines = noise.shape[0]
     kernel = np.fft.ifftshift(_gauss(lines, LINE_SMOOTHING)).astype(np.float32)
-    spectrum = fft.rfft(noise, axis=0) * fft.rfft(kernel)[:, np.newaxis]
-    smooth: Array = fft.irfft(spectrum, lines, axis=0)
+    spectrum = scipy.fft.rfft(noise, axis=0) * scipy.fft.rfft(kernel)[:, np.newaxis]
+    smooth: Array = scipy.fft.irfft(spectrum, lines, axis=0)
     return np.roll(smooth, 1, axis=1)
 
 
@@ -304,18 +304,18 @@ def fit_section(image: Array, used: Array, cutoffs: tuple[float, float, float, f
     clock[:, :length] = used
     width = 1 / ((cutoffs[0] + cutoffs[1]) / 2) / PIXEL_TIME / 2 / 4
     kernel = np.fft.ifftshift(_gauss(times, float(width)))
-    density = fft.irfft(fft.rfft(clock.ravel()) * fft.rfft(kernel), times)
+    density = scipy.fft.irfft(scipy.fft.rfft(clock.ravel()) * scipy.fft.rfft(kernel), times)
     square = np.zeros(times)
     positions = np.flatnonzero(clock)
     square[positions] = 1 / density[positions] ** 2
     values = np.zeros(times)
     values[positions] = image[used]
-    transform = fft.rfft(square)
+    transform = scipy.fft.rfft(square)
     matrix = _look_up(transform, frequencies[:, np.newaxis] - frequencies)
     spectrum = np.zeros(transform.shape, np.complex128)
-    projected = fft.rfft(square * values)[frequencies]
+    projected = scipy.fft.rfft(square * values)[frequencies]
     spectrum[frequencies] = times * gain[frequencies] * _solve(matrix, projected)
-    noise: Array = fft.irfft(spectrum, times)
+    noise: Array = scipy.fft.irfft(spectrum, times)
     return noise.reshape(lines, -1)[:, :length]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+import scipy  # imports scipy.fft, which is slow, when it is used
 
 from calbatch.models.jit import inner_kernel, kernel
 
@@ -109,13 +109,13 @@ def transform(series: Series) -> Spectrum:
     """Return the spectrum of a series of `SAMPLES` float32 numbers, as [k, q] of equation (1)."""
     spectrum = np.empty((HALF + 1, LENGTH), np.complex64)
     _sum_columns(series.reshape(PRIME, LENGTH), *_tables(), spectrum)
-    result: Spectrum = fft.fft(spectrum, axis=1, overwrite_x=True)
+    result: Spectrum = scipy.fft.fft(spectrum, axis=1, overwrite_x=True)
     return result
 
 
 def transform_back(spectrum: Spectrum) -> Series:
     """Return the series of a spectrum, which is overwritten."""
-    z = fft.ifft(spectrum, axis=1, overwrite_x=True)
+    z = scipy.fft.ifft(spectrum, axis=1, overwrite_x=True)
     series = np.empty((PRIME, LENGTH), np.float32)
     _sum_rows(z, *_tables(), series)
     series *= np.float32(1 / PRIME)
