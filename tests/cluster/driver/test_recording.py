@@ -62,14 +62,15 @@ def test_a_plan_is_recorded_with_header_and_parameters(records):
     assert row["digest"] == "header 1"
     known = records.ledger.find_headers([(str(exposure_path(1)), 10, 20)])
     assert known[str(exposure_path(1))].header == {"meta.number": 1}
-    assert [json.loads(body["body"]) for body in records.rows("bodies")] == [{"": {}}]
+    bodies = [json.loads(body["body"]) for body in records.rows("bodies")]
+    assert bodies == [{"meta.number": 1}, {"": {}}]  # the first header, which others resemble
     assert planned.header == {}
 
 
 def test_parameters_that_exposures_share_are_stored_once(records):
     for number in range(3):
         records.recorder.record_plan(plan(number))
-    assert len(records.rows("bodies")) == 1
+    assert [body["body"] for body in records.rows("bodies")].count('{"": {}}') == 1
     assert len({row["parameters"] for row in records.rows("exposures")}) == 1
 
 
