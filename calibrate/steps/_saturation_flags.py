@@ -43,7 +43,7 @@ class Limits(NamedTuple):
     bias: Array
 
 
-class Scratch(NamedTuple):
+class FlagScratch(NamedTuple):
     """Work arrays.
 
     Attributes
@@ -68,8 +68,8 @@ class Scratch(NamedTuple):
 
 
 @inner_kernel
-def _make_scratch(rows: int, cols: int, reach: int) -> Scratch:
-    return Scratch(
+def _make_scratch(rows: int, cols: int, reach: int) -> FlagScratch:
+    return FlagScratch(
         np.zeros((rows, cols), np.uint8), np.empty(cols, np.float64),
         np.zeros(cols + 2 * reach, np.uint8), np.empty((rows, cols), np.uint8),
         np.empty(rows, np.bool_),
@@ -128,7 +128,7 @@ def _has(flags: Array, bit: np.uint8) -> bool:
 
 
 @inner_view_kernel
-def _spread(flags: Array, bit: np.uint8, reach: int, scratch: Scratch) -> None:
+def _spread(flags: Array, bit: np.uint8, reach: int, scratch: FlagScratch) -> None:
     """Set ``bit`` in every pixel within a square of half-width ``reach`` around one that has it."""
     rows, cols = flags.shape
     padded, wide, marked = scratch.padded, scratch.wide, scratch.marked
@@ -150,7 +150,7 @@ def _spread(flags: Array, bit: np.uint8, reach: int, scratch: Scratch) -> None:
 
 @inner_view_kernel
 def _flag_groups(
-    data: Array, before: Array, threshold: Array, reach: int, flags: Array, scratch: Scratch
+    data: Array, before: Array, threshold: Array, reach: int, flags: Array, scratch: FlagScratch
 ) -> None:
     """Flag saturated and A/D floor groups of one integration, in order of time."""
     saturated = scratch.plane
@@ -178,7 +178,7 @@ def _suspect(data: Array, limit: Array, flags: Array, following: Array, suspect:
 
 @inner_view_kernel
 def _flag_averages(
-    data: Array, limits: Limits, frames: int, reach: int, flags: Array, scratch: Scratch
+    data: Array, limits: Limits, frames: int, reach: int, flags: Array, scratch: FlagScratch
 ) -> None:
     """Flag groups whose last frames may have saturated although their average has not.
 
