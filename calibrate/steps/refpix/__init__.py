@@ -164,15 +164,13 @@ class RefPixStep(Step):
             gather_interleaved, combine, interleaved_regions(layout), in_turn=True,
             frame_bytes=count_signal_bytes(ramp.shape, keep=self.preserve_irs2_refpix),
         )  # fmt: skip
-        kernel: Any = subtract_from_all
-        if not self.preserve_irs2_refpix:
-            ramp, kernel = select_rows(ramp, layout.science_rows), subtract_interleaved
-        return ramp.map_tiles(
-            kernel,
-            outputs=("data",),
-            signal=signal,
-            layout=layout,
-            region=REGION,
+        if self.preserve_irs2_refpix:
+            outputs = ("data", "pixeldq")
+            return ramp.map_tiles(
+                subtract_from_all, outputs=outputs, signal=signal, layout=layout, region=REGION
+            )
+        return select_rows(ramp, layout.science_rows).map_tiles(
+            subtract_interleaved, outputs=("data",), signal=signal, layout=layout, region=REGION
         )
 
     def _weights_file(self, ramp: RampModel) -> str:

@@ -175,6 +175,12 @@ class InterleavedSamples:
         self.output -= by_row[:, :, self._own]
         return by_row[:, :, self._amplifiers, PIXEL_POSITIONS].reshape(*lead, DETECTOR)
 
+    def bad_rows(self) -> Mask:
+        """Return the mask of bad reference pixels' file rows, (3200,), in the order of the file."""
+        rows: Mask = np.zeros((SECTIONS, SECTION), np.bool_)
+        rows[:, REFERENCE_POSITIONS] = self.bad
+        return rows.ravel()
+
     def replace_bad(self) -> None:
         """Replace all reference pixels that are bad."""
         for section, bad in enumerate(self.bad):

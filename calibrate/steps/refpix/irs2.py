@@ -27,6 +27,7 @@ from calbatch.calibrate.steps.refpix._preserved import PreservedReferences
 from calbatch.calibrate.steps.refpix.bad_references import find_bad_pairs
 from calbatch.calibrate.steps.refpix.transform import SAMPLES
 from calbatch.calibrate.steps.refpix.weights import AMPLIFIERS, ReferenceWeights, read_weights
+from calbatch.models.dq import BAD_REF_PIXEL, DO_NOT_USE
 from calbatch.models.jit import for_kernel
 from calbatch.models.storage.stamps import Stamp
 from calbatch.models.tiling.plan import Region
@@ -63,12 +64,15 @@ class InterleavedSignal:
     preserved : ndarray or None
         float32, (integrations, groups, `InterleavedLayout.reference_rows`, columns): the
         corrected interleaved pixels and reference output, if they are preserved.
+    bad_rows : ndarray of bool or None
+        The file rows of bad reference pixels, (3200,), if they are preserved.
     """
 
     correction: Array
     lines: Array
     offsets: Array | None
     preserved: Array | None = None
+    bad_rows: Array | None = None
 
 
 def count_signal_bytes(shape: tuple[int, ...], *, keep: bool) -> int:
@@ -114,16 +118,21 @@ def combine_interleaved(
             odd_even_columns=settings.odd_even_columns, siglimit=settings.siglimit
         )
     samples.replace_bad()
+    bad_rows = samples.bad_rows() if settings.preserve_irs2_refpix else None
     samples.to_detector()
     samples.replace_listed(weights.bad)
-    return _signal_of(samples, weights, offsets, settings.preserve_irs2_refpix)
+    return _signal_of(samples, weights, offsets, bad_rows)
 
 
 def _signal_of(
-    samples: InterleavedSamples, weights: ReferenceWeights, offsets: Array | None, keep: bool
+    samples: InterleavedSamples,
+    weights: ReferenceWeights,
+    offsets: Array | None,
+    bad_rows: Array | None,
 ) -> InterleavedSignal:
+    """Return the signal; reference pixels are preserved if ``bad_rows`` is given."""
     lead = samples.frames.shape[:2]
-    preserved = PreservedReferences(samples.layout, lead) if keep else None
+    preserved = None if bad_rows is None else PreservedReferences(samples.layout, lead)
     lines = np.empty((*lead, AMPLIFIERS, 2), np.float32)
     order = -1 if samples.layout.is_turned else 1
     for i in range(lead[0]):
@@ -141,6 +150,7 @@ def _signal_of(
         lines=lines,
         offsets=offsets,
         preserved=None if preserved is None else preserved.samples,
+        bad_rows=bad_rows,
     )
 
 
@@ -208,12 +218,17 @@ def subtract_interleaved(
 
 
 def subtract_from_all(
-    data: Array, *, signal: InterleavedSignal, layout: InterleavedLayout, region: Region
-) -> Array:
-    """Subtract the signal from all samples of a region, interleaved ones included.
+    data: Array,
+    pixeldq: Array,
+    *,
+    signal: InterleavedSignal,
+    layout: InterleavedLayout,
+    region: Region,
+) -> tuple[Array, Array]:
+    """Subtract the signal from all samples of a region, interleaved ones included, and flag rows.
 
-    As `subtract_interleaved`, but ``data`` and ``region`` have all rows of the file, and ``signal``
-    has ``preserved``.
+    As `subtract_interleaved`, but ``data``, ``pixeldq`` and ``region`` have all rows of the file,
+    and ``signal`` has ``preserved`` and ``bad_rows``. The rows of bad reference pixels are flagged.
     """
     rows, science = layout.science_within(region)
     result = np.empty(data.shape, np.float32)
@@ -228,4 +243,7 @@ def subtract_from_all(
         columns = slice(*region.cols)
         rows = others[first:last] - region.rows[0]
         result[:, :, rows] = signal.preserved[:, :, first:last, columns]
-    return result
+    flags = pixeldq.copy()
+    if signal.bad_rows is not None:
+        flags[signal.bad_rows[slice(*region.rows)]] |= BAD_REF_PIXEL | DO_NOT_USE
+    return result, flags

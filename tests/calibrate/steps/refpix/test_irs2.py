@@ -192,7 +192,12 @@ def test_pixels_do_not_depend_on_whether_interleaved_ones_are_kept(ramp, weights
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("detector", "parameters", "few"),
-    [("NRS1", {}, 0.0), ("NRS2", {"irs2_mean_subtraction": True}, 5e-5)],
+    [
+        # A sample of the reference output is exactly 0 without its drift, and counts as unknown;
+        # jwst's is rounded otherwise. The prediction differs beside it, in 23 samples.
+        ("NRS1", {}, 2e-6),
+        ("NRS2", {"irs2_mean_subtraction": True}, 5e-5),
+    ],
 )
 def test_kept_interleaved_pixels_agree_with_jwst(weights, detector, parameters, few):
     placed = interleaved_ramp(detector, ngroups=3, seed=6)
