@@ -1,4 +1,7 @@
-"""Medians of few values in compiled loops, shared by steps."""
+"""Medians of few values in compiled loops, shared by steps.
+
+Source: Hoare 1961, "Algorithm 65: find", Communications of the ACM 4, 321.
+"""
 
 import numpy as np
 import numpy.typing as npt
