@@ -29,15 +29,18 @@ def find_losses(
 ) -> tuple[list[str], int]:
     """Return lines about ratios that are worse than the stored ones, and how many were compared.
 
-    Only rows that were measured, and are stored, are compared.
+    All stored rows of the sections that were measured are compared; one that is missing counts as a
+    loss.
     """
     losses, compared = [], 0
     for section, rows in measured.items():
-        for row, values in rows.items():
-            for column, before in stored.get(section, {}).get(row, {}).items():
-                now = values.get(column)
-                compared += now is not None
-                if now is not None and now < before * (1 - tolerance):
+        for row, values in stored.get(section, {}).items():
+            for column, before in values.items():
+                now = rows.get(row, {}).get(column)
+                compared += 1
+                if now is None:
+                    losses.append(f"{section}, {row}, {column}: not measured, stored {before:.3g}")
+                elif now < before * (1 - tolerance):
                     losses.append(f"{section}, {row}, {column}: {now:.3g}, stored {before:.3g}")
     return losses, compared
 

@@ -112,10 +112,10 @@ def main() -> None:
         print(*tables, sep="\n", flush=True)
         if options.out:
             options.out.write_text(json.dumps(results, indent=1))
-    if options.store:
-        store_ratios(results, options.store)
     if options.check:
         print(check_ratios(results, stored))
+    if options.store:
+        store_ratios(results, options.store)
 
 
 if __name__ == "__main__":

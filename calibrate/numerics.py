@@ -6,8 +6,8 @@ NUMERICS_VERSION = 1
 """Version of the code that decides pixel values.
 
 Products whose identity has another version are calibrated again. Raise it when the same input,
-parameters and references give other values: science, errors, data quality, or table rows. Do not
-raise it for moved files, messages, metadata or speed.
+parameters and references give other values than the last release: science, errors, data quality, or
+table rows. Do not raise it for moved files, messages, metadata or speed.
 
 Empty `EARLIER_SOURCES` along with it.
 

@@ -58,6 +58,8 @@ class UnitAccess:
     hands_on : sequence of str
         Suffixes of the products that the next exposure in this order receives; see
         `received_state`.
+    is_trial : bool
+        True in a forecast or another trial, which gives no advice about a batch.
     parent : Step, optional
         The pipeline that contains the step.
     """
@@ -71,6 +73,7 @@ class UnitAccess:
     hands_on: ClassVar[Sequence[str]] = ()
     writes_at_once: ClassVar[Sequence[str]] = ()
 
+    is_trial: bool = False
     parent: Step | None
     _members: Members = _NONE
     _staging: Path | None = None
@@ -162,9 +165,10 @@ class UnitAccess:
 
 
 def without_files(step: Step) -> Step:
-    """Return a step with defaults for the parameters with which `process` itself writes files."""
+    """Return a step for trials: parameters by which `process` itself writes files have defaults."""
     twin = copy.deepcopy(step)
     for part in (twin, *twin.steps().values()):
+        part.is_trial = True
         for name in part.writes_at_once:
             setattr(part, name, part.parameters()[name].default)
     return twin

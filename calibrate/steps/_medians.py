@@ -11,7 +11,7 @@ from calbatch.models.jit import inner_kernel
 
 @inner_kernel
 def median_of(values: npt.NDArray[np.float64], count: int) -> float:
-    """Return the median of the first ``count`` values, and reorder them."""
+    """Return the median of the first ``count`` values, at least one and none NaN; reorder them."""
     middle = count // 2
     low, high = 0, count - 1
     while low < high:  # quickselect: afterwards, values before the middle are not larger

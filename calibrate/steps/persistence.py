@@ -113,7 +113,8 @@ class PersistenceStep(Step):
 
     def _warn_if_alone(self, ramp: RampModel) -> None:
         """Warn if neither a batch nor a file hands windows on."""
-        if not self.members and not self.persistence_array_file and not self.save_persistence:
+        has_file = self.persistence_array_file or self.save_persistence
+        if not (self.members or has_file or self.is_trial):
             log.warning(
                 "%s: persistence flags the afterglow of this exposure alone: windows are handed on "
                 "within a batch of several exposures whose parameters include skip = False",

@@ -14,7 +14,9 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.planning.inputs import total_bytes
 from calbatch.cluster.planning.planner import RerunPolicy
 from calbatch.cluster.sites.placement import FEW, Place, SiteRequest, choose_place
-from calbatch.models.storage.location import Location
+from calbatch.models.errors import ModelError
+from calbatch.models.fits.layout import read_layout
+from calbatch.models.storage.location import Location, Url
 
 RecordT = TypeVar("RecordT")
 
@@ -95,7 +97,9 @@ class Order:
             page=options.page,
         )
 
-    def choose_place(self, step: Step, count: int, paths: Iterable[Location]) -> Place:
+    def choose_place(
+        self, step: Step, count: int, paths: Iterable[Location], *, is_proven: bool
+    ) -> Place:
         """Return the place for a batch.
 
         Parameters
@@ -106,11 +110,14 @@ class Order:
             Number of exposures.
         paths : iterable of Path or Url
             The exposures; they are examined once, as there may be a million.
+        is_proven : bool
+            False if the exposures include some whose last calibration did not end well: one that
+            ends its process is not to end this one.
         """
-        is_trusted = count <= FEW and _is_own_code(step)
+        is_trusted = is_proven and count <= FEW and _is_own_code(step)
         if is_trusted:
             paths = list(paths)
-            is_trusted = all(path.name.endswith(".fits") for path in paths)  # none is compressed
+            is_trusted = all(map(_is_uncompressed, paths))
         return choose_place(self.site, count, total_bytes(paths), is_trusted=is_trusted)
 
     def as_json(self) -> dict[str, Any]:
@@ -145,3 +152,14 @@ def _is_own_code(step: Step) -> bool:
     """Return whether a step, its own steps and their hooks are all calbatch's."""
     every = (step, *step.steps().values())
     return is_built_in(step) and not any(one.pre_hooks or one.post_hooks for one in every)
+
+
+def _is_uncompressed(path: Location) -> bool:
+    """Return whether a file of this machine has neither gzipped nor compressed images."""
+    if isinstance(path, Url):
+        return False
+    try:
+        layout = read_layout(path)
+    except ModelError:  # its calibration reports the error
+        return False
+    return not layout.stamp.is_gzipped and all(hdu.kind != "compressed" for hdu in layout.hdus)

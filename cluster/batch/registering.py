@@ -61,6 +61,8 @@ class RegisteredBatch:
         Number of all exposures.
     fresh : bool
         True if the batch is new, rather than resumed.
+    is_proven : bool
+        True if the last calibration of each input, if any, ended well.
     ledger : Ledger, optional
         The open ledger, if it is held for the driver.
     dependencies : Dependencies
@@ -73,13 +75,16 @@ class RegisteredBatch:
     inputs: InputList
     total: int
     fresh: bool = False
+    is_proven: bool = False
     ledger: Ledger | None = None
     dependencies: Dependencies = field(default_factory=Dependencies)
 
     @property
     def place(self) -> placement.Place:
         """The place where the batch runs."""
-        return self.order.choose_place(self.step, len(self.inputs), self.inputs.paths())
+        return self.order.choose_place(
+            self.step, len(self.inputs), self.inputs.paths(), is_proven=self.is_proven
+        )
 
     @contextmanager
     def hold_ledger(self) -> Iterator[Ledger]:
@@ -172,6 +177,7 @@ def begin_batch(
         ledger = stack.enter_context(Ledger(folder.state))
         if order.rerun.only_failed:
             graph = select_failed(graph, ledger, output)
+        is_proven = not ledger.has_open_ends(graph.paths)
         try:
             _enter_batch(
                 folder,
@@ -192,6 +198,7 @@ def begin_batch(
             inputs=InputList(enumerate(graph.paths)),
             total=len(graph.paths),
             fresh=True,
+            is_proven=is_proven,
             ledger=ledger if hold else None,
             dependencies=Dependencies(graph.units),
         )

@@ -72,8 +72,8 @@ class HeaderRows:
             if len(self._patterns) == MOST_PATTERNS:
                 return next(reversed(self._patterns.values()))
             pattern = _Pattern(hashlib.sha256(text).hexdigest(), text)
-            self._patterns[names] = pattern
             self.add_body(pattern.digest, header)
+            self._patterns[names] = pattern
         return self._patterns[names]
 
     def find_headers(self, places: Sequence[tuple[str, int, int]]) -> dict[str, KnownHeader]:

@@ -13,6 +13,9 @@ from calbatch.cluster.ledger.records import BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.sqlite_errors import decoding
 
+MOST_EXAMINED = 16
+"""Number of inputs of which `HistoryQueries.has_open_ends` looks at each."""
+
 
 class HistoryQueries(HeaderRows):
     """Mixin with queries for earlier work."""
@@ -89,6 +92,20 @@ class HistoryQueries(HeaderRows):
                 cpu = max(float(row["cpu"] or 0.0), stages)
                 peak = None if row["peak"] is None else int(row["peak"])
                 yield row["header"], float(row["seconds"]), cpu, peak
+
+    def has_open_ends(self, paths: Collection[Any]) -> bool:
+        """Return whether the latest exposure of an input has not ended well, or killed a process.
+
+        Long lists are not examined: True.
+        """
+        if len(paths) > MOST_EXAMINED:
+            return True
+        query = (
+            "SELECT state, deaths FROM exposures WHERE id IN (SELECT max(id) FROM exposures "
+            f"WHERE path IN {_marks(paths)} GROUP BY path)"
+        )
+        rows = self._rows(query, *map(str, paths))
+        return any(row["deaths"] or row["state"] not in ("done", "kept") for row in rows)
 
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""

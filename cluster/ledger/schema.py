@@ -141,7 +141,7 @@ CREATE TABLE statistics (
 
 _PATTERNS = """
 ALTER TABLE inputs ADD COLUMN pattern INTEGER REFERENCES bodies;
-DROP INDEX exposures_by_state;
+DROP INDEX IF EXISTS exposures_by_state;
 CREATE INDEX exposures_by_state ON exposures (batch, state, ended);
 """
 

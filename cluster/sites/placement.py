@@ -161,8 +161,8 @@ def choose_place(
     size : int
         Bytes of all inputs.
     is_trusted : bool
-        True if only calbatch's own code reads and calibrates them. Other code may crash a process,
-        which is not to be this one.
+        True if only calbatch's own code reads and calibrates them, and none has failed before.
+        Other code may crash a process, which is not to be this one.
 
     Raises
     ------
@@ -178,7 +178,9 @@ def choose_place(
         return Place(site.kind, 0, _grain_elsewhere(request), named_site=site)
     scheduler = request.scheduler
     if scheduler == "auto":
-        is_brief = size <= SMALL_BATCH or (is_trusted and exposures <= FEW and size <= FEW_BYTES)
+        is_open = request.grain == "auto" and not request.workers
+        is_few = is_open and is_trusted and exposures <= FEW and size <= FEW_BYTES
+        is_brief = size <= SMALL_BATCH or is_few
         scheduler = "threads" if is_brief or _cores() == 1 else "local"
     if "://" in scheduler:
         return Place(scheduler, 0, _grain_elsewhere(request), request.insecure)

@@ -27,7 +27,7 @@ CARD_LENGTH = 80
 BLOCK_LENGTH = 2880
 COMMENTARY = ("", "COMMENT", "HISTORY")
 COMMENTARY_LENGTH = CARD_LENGTH - 8
-_REMEMBERED = 4096  # cards whose values are remembered: the files of a batch share most
+_REMEMBERED = 1024  # cards whose values are remembered: the files of a batch share most
 
 # The value of a card. Lookups by keyword accept text that is followed by anything; other values
 # must be followed by a comment or nothing.

@@ -70,7 +70,7 @@ def _read_rows(hdu: Hdu, stored: np.dtype[Any]) -> Table:
     if len(content) < size:
         raise FileError(hdu.stamp.path, f"{hdu.label} is truncated")
     rows = np.frombuffer(content, stored)
-    return _table({name: _strip(rows[name]) for name in stored.names or ()}, rows.shape)
+    return _table({name: _decode(rows[name]) for name in stored.names or ()}, rows.shape)
 
 
 def _stored_type(hdu: Hdu) -> np.dtype[Any] | None:
@@ -115,10 +115,15 @@ def _table(columns: Mapping[str, npt.NDArray[Any]], shape: tuple[int, ...]) -> T
     return table
 
 
-def _strip(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a column with its text decoded, without trailing blanks."""
+def _decode(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a stored column with its text decoded, without trailing blanks."""
     if column.dtype.kind == "S":
         column = np.strings.decode(column, "ascii").astype(f"U{column.dtype.itemsize}")
+    return _strip(column)
+
+
+def _strip(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a column without trailing blanks of text; astropy leaves bytes that are not ASCII."""
     return np.strings.rstrip(column) if column.dtype.kind == "U" else column
 
 

@@ -251,11 +251,17 @@ def begin_flush(descriptor: int, start: int, stop: int) -> None:
     since they are not on disk when this advice is given. Pages at both ends are left out if other
     bytes of them may follow.
     """
-    first, count = -(-start // _PAGE), stop // _PAGE - -(-start // _PAGE)
-    if count * _PAGE < _WORTH_FLUSHING or not hasattr(os, "posix_fadvise"):
+    pages = whole_pages(start, stop)
+    if not pages or not hasattr(os, "posix_fadvise"):
         return
     with suppress(OSError):  # only an advice
-        os.posix_fadvise(descriptor, first * _PAGE, count * _PAGE, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, pages.start, len(pages), os.POSIX_FADV_DONTNEED)
+
+
+def whole_pages(start: int, stop: int) -> range:
+    """Return the part of a range that is whole pages; nothing if it is not worth a flush."""
+    first, last = -(-start // _PAGE) * _PAGE, stop // _PAGE * _PAGE
+    return range(first, last if last - first >= _WORTH_FLUSHING else first)
 
 
 def reserve_space(descriptor: int, size: int) -> None:

@@ -214,4 +214,4 @@ def test_the_headers_of_many_hdus_are_not_in_memory_together(tmp_path):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert model.get_card("NUMBER", hdu="NOTE2999") == 2999
-    assert most < 5e6
+    assert most < 5.5e6  # half a megabyte is values of cards, remembered for further files

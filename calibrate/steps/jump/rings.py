@@ -70,10 +70,11 @@ class BrightSearch:
         padded = shape[0] + 2 * reach, shape[1] + 2 * reach
         inside = slice(reach, reach + shape[0]), slice(reach, reach + shape[1])
         self._ring, self._runs, self._first = ring, list_runs(ring), rows.start
-        self._values, self._good = np.zeros(padded, np.float32), np.ones(padded, np.uint16)
+        counts = np.uint16 if np.count_nonzero(ring) < 1 << 16 else np.uint32  # the first is faster
+        self._values, self._good = np.zeros(padded, np.float32), np.ones(padded, counts)
         self.values, self.good = self._values[inside], self._good[inside]
         found = rows.stop - rows.start, shape[1]
-        self._total, self._count = np.empty(found, np.float32), np.empty(found, np.uint16)
+        self._total, self._count = np.empty(found, np.float32), np.empty(found, counts)
         self._found = np.empty(found, np.bool_)
 
     def find(self, threshold: float) -> Array:

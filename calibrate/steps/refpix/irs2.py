@@ -21,7 +21,7 @@ import numpy.typing as npt
 from calbatch.calibrate.steps._interleaving import ROWS, InterleavedLayout
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.calibrate.steps.refpix import series as loops
-from calbatch.calibrate.steps.refpix._group_samples import Gathered, InterleavedSamples
+from calbatch.calibrate.steps.refpix._group_samples import BAND, Gathered, InterleavedSamples
 from calbatch.calibrate.steps.refpix._prediction import PIXEL_TIMES, GroupSeries, times_of
 from calbatch.calibrate.steps.refpix._preserved import PreservedReferences
 from calbatch.calibrate.steps.refpix.bad_references import find_bad_pairs
@@ -78,13 +78,16 @@ class InterleavedSignal:
 def count_signal_bytes(shape: tuple[int, ...], *, keep: bool) -> int:
     """Return the memory for the signal of an exposure, and for computing it.
 
-    The samples that it depends on lie in the memory for the correction; the series and the spectra
-    of one group take less than a dozen times their length.
+    The samples that it depends on lie in the memory for the correction. Before, they are read in
+    bands with their flags, as integers and as floats; afterwards, the series and the spectra of one
+    group take less than a dozen times their length, and two more frames if all samples are kept.
     """
     sample = np.dtype(np.float32).itemsize
     preserved = ROWS - DETECTOR if keep else 0
     frame = (DETECTOR + preserved) * DETECTOR * sample
-    return shape[0] * shape[1] * frame + WORK * SAMPLES * sample
+    band = shape[0] * shape[1] * BAND * DETECTOR * (2 * sample + 3)
+    group = WORK * SAMPLES * sample + (2 * ROWS * DETECTOR * sample if keep else 0)
+    return shape[0] * shape[1] * frame + max(band, group)
 
 
 def combine_interleaved(

@@ -62,6 +62,10 @@ def main(
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
         if order.rerun.only_failed and ledger:
             graph = select_failed(graph, ledger, output)
+        place = order.choose_place(
+            step, len(graph.paths), graph.paths,
+            is_proven=ledger is None or not ledger.has_open_ends(graph.paths),
+        )  # fmt: skip
         dependencies = Dependencies(graph.units)
         free = [(n, path) for n, path in enumerate(graph.paths) if not dependencies.is_held(n)]
         planner = _make_planner(
@@ -73,7 +77,6 @@ def main(
             sums.close()
         experience = [] if measure else find_experience(ledger, _find_others(), step.name)
     paths = [path for _, path in free]
-    place = order.choose_place(step, len(paths), paths)
     if measure:
         experience, failures = measure_examples(step, order, needs)
         needs.errors |= failures

@@ -4,6 +4,7 @@ import json
 
 import dask
 import pytest
+from support import fits_bytes
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.options import BatchOptions
@@ -92,21 +93,35 @@ class OwnStep(Step):
     """A step of a user."""
 
 
+PLAIN = fits_bytes.primary() + fits_bytes.image("SCI", 8, (2880, SMALL_BATCH // 2880 + 1), b"")
+COMPRESSED = fits_bytes.header(
+    *("XTENSION= 'BINTABLE'", "BITPIX = 8", "NAXIS = 2", "NAXIS1 = 8", "NAXIS2 = 1"),
+    *("PCOUNT = 0", "GCOUNT = 1", "TFIELDS = 1", "TTYPE1 = 'COMPRESSED_DATA'"),
+    *("TFORM1 = '1PB(1)'", "ZIMAGE = T", "ZCMPTYPE= 'RICE_1'", "ZBITPIX = 16"),
+    *("ZNAXIS = 2", "ZNAXIS1 = 4", "ZNAXIS2 = 4", "ZTILE1 = 4", "ZTILE2 = 1"),
+)
+
+
 @pytest.mark.parametrize(
-    ("step", "file", "scheduler"),
+    ("step", "content", "is_proven", "scheduler"),
     [
-        (make_step(), "a.fits", "threads"),
-        (make_step("detector1"), "a.fits", "threads"),
-        (make_step(), "a.fits.gz", "local"),
-        (make_step(post_hooks=[own_function]), "a.fits", "local"),
-        (OwnStep(), "a.fits", "local"),
+        (make_step(), PLAIN, True, "threads"),
+        (make_step("detector1"), PLAIN, True, "threads"),
+        (make_step(), PLAIN, False, "local"),
+        (make_step(), b"\x1f\x8b", True, "local"),
+        (make_step(), fits_bytes.primary() + COMPRESSED + bytes(2880), True, "local"),
+        (make_step(), b"not FITS", True, "local"),
+        (make_step(post_hooks=[own_function]), PLAIN, True, "local"),
+        (OwnStep(), PLAIN, True, "local"),
     ],
 )
 def test_a_crash_of_other_code_is_kept_from_the_driver(
-    step, file, scheduler, tmp_path, monkeypatch
+    step, content, is_proven, scheduler, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(dask.system, "CPU_COUNT", 2)
-    path = tmp_path / file
+    path = tmp_path / "a.fits"
     with path.open("wb") as stream:
-        stream.truncate(SMALL_BATCH + 1)
-    assert Order(inputs=()).choose_place(step, 1, [path]).scheduler == scheduler
+        stream.write(content)
+        stream.truncate(2880 * (SMALL_BATCH // 2880 + 10))
+    place = Order(inputs=()).choose_place(step, 1, [path], is_proven=is_proven)
+    assert place.scheduler == scheduler

@@ -5,6 +5,7 @@ import zlib
 import pytest
 
 from calbatch.cluster.ledger import KnownHeader, Ledger, ProductRow, View
+from calbatch.cluster.ledger.queries import MOST_EXAMINED
 
 
 @pytest.fixture
@@ -91,6 +92,25 @@ def test_failed_inputs_are_those_whose_latest_exposure_failed(ledger, history):
     assert history().find_failed() == {"/0_uncal.fits", "/1_uncal.fits", "/3_uncal.fits"}
     add(ledger, "b", {"state": "done"})
     assert history().find_failed() == {"/1_uncal.fits", "/3_uncal.fits"}
+
+
+@pytest.mark.parametrize(
+    ("latest", "is_open"),
+    [
+        ({"state": "done"}, False),
+        ({"state": "kept"}, False),
+        ({"state": "done", "deaths": 1}, True),
+        ({"state": "failed"}, True),
+        ({"state": "quarantined"}, True),
+        ({"state": "running"}, True),  # its driver has died
+    ],
+)
+def test_open_ends_are_latest_exposures_that_did_not_end_well(ledger, history, latest, is_open):
+    add(ledger, "a", {"state": "failed"}, {"state": "done"})
+    add(ledger, "b", latest)
+    assert history().has_open_ends(["/0_uncal.fits", "/new_uncal.fits"]) is is_open
+    assert history().has_open_ends(["/1_uncal.fits", "/new_uncal.fits"]) is False
+    assert history().has_open_ends(["/1_uncal.fits"] * (MOST_EXAMINED + 1)) is True
 
 
 def test_attempts_are_counted(ledger, history):

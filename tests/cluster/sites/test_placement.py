@@ -81,8 +81,9 @@ def test_all_that_a_request_leaves_open_is_chosen(request_, exposures, size, pla
 def test_few_exposures_need_no_cluster(exposures, size, is_trusted, scheduler):
     place = choose_place(SiteRequest(), exposures, size, is_trusted=is_trusted)
     assert place.scheduler == scheduler
-    asked = choose_place(SiteRequest("local"), exposures, size, is_trusted=is_trusted)
-    assert asked.scheduler == "local"
+    for wish in (SiteRequest("local"), SiteRequest(grain="exposure"), SiteRequest(workers=2)):
+        asked = choose_place(wish, exposures, size, is_trusted=is_trusted)
+        assert asked.scheduler == "local" or size <= SMALL_BATCH
 
 
 def test_a_machine_with_one_core_starts_no_cluster(monkeypatch):

@@ -335,6 +335,20 @@ def test_tables_are_written_with_their_checksums(tmp_path):
         assert hdus["TAB", 2].header["NOTE"] == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+@pytest.mark.parametrize("fsync", [False, True])
+def test_rows_are_flushed_as_they_are_written_if_the_file_is(tmp_path, monkeypatch, fsync):
+    advised = []
+    really = os.posix_fadvise
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda fd, *advice: advised.append(advice) or really(fd, *advice)
+    )
+    array = np.zeros((300, 500), "f4")
+    parts = [PRIMARY, image_part("sci", array)]
+    write_fits(tmp_path / "a.fits", parts, {"sci": array}, fsync=fsync)
+    assert sum(length for _, length, _ in advised) == (array.nbytes // 4096 - 1) * 4096 * fsync
+
+
 @pytest.mark.parametrize("fsync", [False, True])
 def test_fsync_is_an_option(tmp_path, monkeypatch, fsync):
     synced = []

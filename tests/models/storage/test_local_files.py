@@ -5,10 +5,17 @@ import hashlib
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage import local_files
-from calbatch.models.storage.local_files import LocalFile, OpenLocalFile, begin_flush
+from calbatch.models.storage.local_files import (
+    LocalFile,
+    OpenLocalFile,
+    begin_flush,
+    whole_pages,
+)
 from calbatch.models.storage.stamps import Hashing
 
 CONTENT = b"SIMPLE  = " * 20_000
@@ -125,6 +132,16 @@ def test_small_reads_make_few_system_calls(path):
         for position in range(0, len(CONTENT), 80):
             assert read(position, 80) == CONTENT[position : position + 80]
     assert len(calls) == pytest.approx(len(CONTENT) / local_files._READ_AHEAD, abs=1)
+
+
+@given(st.integers(0, 1 << 21), st.integers(0, 1 << 21))
+def test_only_whole_pages_of_long_ranges_are_flushed_early(start, length):
+    pages = whole_pages(start, start + length)
+    assert all(place % 4096 == 0 for place in (pages.start, pages.stop))
+    if pages:
+        assert start <= pages.start < pages.stop <= start + length
+    assert bool(pages) or length < (1 << 18) + 2 * 4096
+    assert not pages or length >= 1 << 18
 
 
 @pytest.mark.parametrize("bounds", [(0, 1 << 20), (100, (1 << 20) - 100), (5, 6)])

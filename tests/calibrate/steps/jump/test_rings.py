@@ -89,3 +89,12 @@ def test_bands_have_the_pixels_of_the_frame():
     whole = search(ratio, ring, 2.0)
     for rows in (slice(0, 9), slice(9, 10), slice(10, 30)):
         np.testing.assert_array_equal(search(ratio, ring, 2.0, rows), whole[rows])
+
+
+def test_rings_of_more_pixels_than_sixteen_bits_count():
+    ring, ratio = np.ones((257, 257), bool), np.full((4, 5), 2.0, "f4")
+    ratio[1, 2] = np.nan
+    for threshold in (1e-5, 5e-4, 7e-4):  # the mean is 38 / 66048
+        found = search(ratio, ring, threshold)
+        np.testing.assert_array_equal(found, search_in_order(ratio, ring, threshold))
+        assert found.any() == (threshold < 6e-4)
