@@ -80,12 +80,11 @@ def record_references(model: DataModel, step: str, used: Mapping[str, str]) -> N
             model[path] = _keyword_value(model[path], name)
 
 
-def record_absence(model: DataModel, used: Mapping[str, str]) -> None:
-    """Write ``N/A`` for types without a reference in a skipped step and all steps before it."""
-    for kind, name in used.items():
+def record_choices(model: DataModel, chosen: Mapping[str, str]) -> None:
+    """Write the references that a skipped step had looked up, unless their keywords have values."""
+    for kind, name in chosen.items():
         path = f"meta.ref_file.{kind}.name"
-        absent = name == NOT_APPLICABLE and model.schema.lookup(path) is not None
-        if absent and model[path] is None:
+        if model.schema.lookup(path) is not None and model[path] is None:
             model[path] = name
 
 

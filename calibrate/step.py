@@ -18,12 +18,7 @@ from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurab
 from calbatch.calibrate.parameters.step_html import step_as_html
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.products import save as save_products
-from calbatch.calibrate.references import (
-    CrdsReferences,
-    HostCopies,
-    References,
-    resolve_override,
-)
+from calbatch.calibrate.references import CrdsReferences, HostCopies, References, resolve_override
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.plan import label_operations
@@ -271,9 +266,10 @@ class Step(UnitAccess, Configurable):
             return self._skip(model, str(reason), reason.status)
         for hook in self.post_hooks:
             result = hooks.apply_hook(hook, result, self)
-        further = (product for _, product in self.root._products[before:])
-        for product in (*_models(result), *further):
+        for product in _models(result):
             self._record(product, "COMPLETE")
+        for _, product in self.root._products[before:]:  # made before it is complete, as in jwst
+            self._record_sources(product, "COMPLETE")
         return result
 
     def _skip(self, model: DataModel, reason: str, status: str = "SKIPPED") -> DataModel:
@@ -283,17 +279,18 @@ class Step(UnitAccess, Configurable):
         return result
 
     def _record(self, model: DataModel, status: str) -> None:
-        """Write the step's status and references to a product's metadata.
-
-        A skipped step records no reference.
-        """
+        """Write the step's status, references and software to a product's metadata."""
         self._status = status
         if self.cal_step is not None and model.schema.has_branch("meta.cal_step"):
             model[f"meta.cal_step.{self.cal_step}"] = status
+        self._record_sources(model, status)
+
+    def _record_sources(self, model: DataModel, status: str) -> None:
+        """Write the step's references and software to a product's metadata."""
         if status == "COMPLETE":
             provenance.record_references(model, self.name, self._used)
         else:
-            provenance.record_absence(model, self._used)
+            provenance.record_choices(model, self._used)
         provenance.record_software(model, JWST_VERSION, __version__, self._context())
 
     def _context(self) -> str | None:

@@ -144,7 +144,7 @@ def _both(self, model):
     return self.two(self.one(model))
 
 
-# -- steps that record nothing ------------------------------------------------------------------
+# -- steps that are skipped, or use no file ------------------------------------------------------
 
 
 class Asks(Step):
@@ -158,11 +158,12 @@ class Asks(Step):
         raise SkipStep("there is nothing to do")
 
 
-def test_a_skipped_step_records_no_reference(tmp_path):
+def test_a_skipped_step_records_the_reference_that_no_other_step_has_used(tmp_path):
     model = datamodels.ImageModel(np.zeros((2, 2), "f4"))
-    result = Asks(override_gain=another("gain", tmp_path)).run(model)
+    mine = another("gain", tmp_path)
+    result = Asks(override_gain=mine).run(model)
     assert result.meta.cal_step.gain_scale == "SKIPPED"
-    assert name_in(result, "gain") is None
+    assert name_in(result, "gain") == str(mine)
     assert result.history == []
 
 

@@ -107,10 +107,21 @@ def reference_file(
 
 def jwst_result(step_class: type, model: Any, **parameters: Any) -> Any:
     """Run a jwst step without CRDS, and return its result."""
+    return _jwst_step(step_class, parameters).process(model)
+
+
+def jwst_references(step_class: type, model: Any, **parameters: Any) -> dict[str, str]:
+    """Run a jwst step like `jwst_result`; return the files by type that its ``run`` records."""
+    step = _jwst_step(step_class, parameters)
+    step.process(model)
+    return dict(step._reference_files_used)
+
+
+def _jwst_step(step_class: type, parameters: dict[str, Any]) -> Any:
     step = step_class()
     for name, value in parameters.items():
         setattr(step, name, str(value) if isinstance(value, Path) else value)
-    return step.process(model)
+    return step
 
 
 def assert_same(ours: Any, theirs: Any, fields: tuple[str, ...] = FIELDS) -> None:

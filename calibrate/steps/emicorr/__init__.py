@@ -104,6 +104,7 @@ class EmiCorrStep(Step):
         readpatt = str(ramp.meta.exposure.readpatt).upper()
         if readpatt not in PATTERNS:
             raise SkipStep(f"times are unknown for READPATT {readpatt}")
+        path = None if self.onthefly_corr_freq else self._find_reference(ramp)
         if ramp.shape[1] < MIN_GROUPS:
             raise SkipStep(f"{ramp.shape[1]} groups are too few to fit interference")
         if ramp.shape[3] % AMPLIFIERS or ramp.shape[3] < MIN_READS * AMPLIFIERS:
@@ -111,18 +112,18 @@ class EmiCorrStep(Step):
                 f"{ramp.path}: {self.name}: {ramp.shape[3]} columns must be a multiple of "
                 f"{AMPLIFIERS}, and at least {MIN_READS * AMPLIFIERS}"
             )
-        if self.onthefly_corr_freq:
+        if path is None:
             return self._correct_without_reference(ramp, readpatt)
-        return self._correct_with_reference(ramp, readpatt)
+        return self._correct_with_reference(ramp, readpatt, path)
 
-    def _correct_with_reference(self, ramp: RampModel, readpatt: str) -> RampModel:
+    def _correct_with_reference(self, ramp: RampModel, readpatt: str, path: str) -> RampModel:
         if self.save_intermediate_results:
             log.warning(
                 "%s: save_intermediate_results has no effect without onthefly_corr_freq: the waves "
                 "are those of the reference",
                 self.name,
             )
-        found = self._interference(ramp)
+        found = read_interference(path, ReadoutKind.of(ramp))
         sampling = _sampling_of(ramp, readpatt, found.clocks)
         if self.algorithm == "sequential":
             waves = [(wave.frequency, wave) for wave in found.waves]
@@ -142,11 +143,12 @@ class EmiCorrStep(Step):
         waves = [(frequency, None) for frequency in self.onthefly_corr_freq]
         return self._correct_sequentially(ramp, sampling, waves)
 
-    def _interference(self, ramp: RampModel) -> Interference:
+    def _find_reference(self, ramp: RampModel) -> str:
+        """Return the path of the reference, which is recorded even if the step is then skipped."""
         path: Any = self.user_supplied_reffile or self.get_reference_file(ramp, "emicorr")
         if isinstance(path, DataModel):
             raise ParameterError(f"{self.name}.override_emicorr: must be the path of an ASDF file")
-        return read_interference(str(path), ReadoutKind.of(ramp))
+        return str(path)
 
     def _correct_sequentially(
         self, ramp: RampModel, sampling: Sampling, waves: Sequence[tuple[float, Wave | None]]

@@ -8,7 +8,7 @@ import pytest
 from stdatamodels.jwst import datamodels as jwst_models
 from support.agreement import assert_close
 from support.cases import long
-from support.detector_steps import assert_tiling_is_invisible, jwst_result, ramp
+from support.detector_steps import assert_tiling_is_invisible, jwst_references, jwst_result, ramp
 from support.step_contract import StepContract
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
@@ -161,6 +161,8 @@ class TestAgreementWithJwst:
         ours = EmiCorrStep(skip=False, override_emicorr=reference)(our)
         theirs = jwst_result(JwstStep, their, override_emicorr=reference)
         assert ours.meta.cal_step.emicorr == theirs.meta.cal_step.emicorr == "SKIPPED"
+        recorded = jwst_references(JwstStep, models(made, subarray)[1], override_emicorr=reference)
+        assert ours.meta.ref_file.emicorr.name == recorded.get("emicorr")
         np.testing.assert_array_equal(np.asarray(ours.data), made.data)
 
 

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.detector_steps import assert_same, jwst_result, ramp
+from support.detector_steps import assert_same, jwst_references, jwst_result, ramp
 from support.step_contract import StepContract
 
 from calbatch.calibrate.steps.rscd import RSCDStep, count_groups_to_exclude
@@ -119,6 +119,18 @@ class TestAgreementWithJwst:
         theirs = jwst_result(JwstStep, their, override_rscd=path)
         assert_same(ours, theirs)
         assert ours.meta.cal_step.rscd == theirs.meta.cal_step.rscd == status
+        assert ours.meta.ref_file.rscd.name == str(path)
+
+    def test_the_reference_is_recorded_if_groups_are_too_few(self, folder, rng):
+        from jwst.rscd import RscdStep as JwstStep
+
+        path = table_file(folder / "rscd.fits")
+        our, their = models(saturating(rng, 2, 2), "SUB64", "FASTR1")
+        ours = RSCDStep(override_rscd=path).run(our)
+        theirs = jwst_result(JwstStep, their, override_rscd=path)
+        assert ours.meta.cal_step.rscd == theirs.meta.cal_step.rscd == "SKIPPED"
+        recorded = jwst_references(JwstStep, their, override_rscd=path)
+        assert ours.meta.ref_file.rscd.name == recorded["rscd"] == str(path)
 
     def test_a_reference_without_a_number_for_the_first_integration(self, folder, rng):
         from jwst.rscd import RscdStep as JwstStep
