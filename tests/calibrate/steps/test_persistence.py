@@ -168,7 +168,6 @@ class TestBatches:
                 ends[own["rows"], own["cols"]] = own["vals"]
             np.testing.assert_array_equal(np.asarray(left.ends), ends)
             assert left.meta.persistence_time == 400
-            assert left.meta.cal_step.persistence == "COMPLETE"
 
     def test_results_do_not_depend_on_tiles(self, tmp_path, rng):
         _, left = self.run_in_batch(exposure_of(rng), tmp_path)
