@@ -59,7 +59,7 @@ class SharedBandwidth:
         self._ends: list[tuple[float, int]] = []
 
     def advance(self, now: float) -> None:
-        """Let time pass."""
+        """Move the bytes of a span of time, up to `now`."""
         if self._ends:
             self.busy += now - self._now
             self._each += (now - self._now) * self._bandwidth / len(self._ends)
@@ -131,7 +131,7 @@ class Simulation:
         return self.now
 
     def _start_driver(self) -> None:
-        """Let an idle driver settle an outcome, or else send an exposure."""
+        """Begin to settle an outcome, or else to send an exposure, if the driver is idle."""
         if self._driver_ends < float("inf"):
             return
         has_room = self._in_flight < WINDOW_PER_WORKER * self.workers
