@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.fits.readers import Reader, Window
+from calbatch.models.fits.readers import Reader
+from calbatch.models.fits.row_runs import Window
 from calbatch.models.jit import inner_kernel, kernel
 
 Array = npt.NDArray[Any]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from calbatch.cluster.exposure.unit import SCIENCE, AssociationKeywords
 from calbatch.models.errors import FileError
-from calbatch.models.fits.cards import replace_unprintable
+from calbatch.models.fits.card_formats import replace_unprintable
 from calbatch.models.storage.files import open_decompressed, read_stamp
 from calbatch.models.storage.location import Location
 

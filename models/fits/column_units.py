@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from astropy.io import fits
-
 from calbatch.models.errors import ValidationError, one_line
+from calbatch.models.fits.astropy_hdu import is_fits_records
 from calbatch.models.fits.cards import Card
 from calbatch.models.schema.validate import warn_or_raise
 
@@ -93,7 +92,7 @@ def stated_units(table: Any, where: str) -> dict[str, str] | None:
         Units as FITS writes them; None for arrays and rows, which state none. A unit that FITS does
         not have is left out with a warning.
     """
-    if isinstance(table, fits.FITS_rec):
+    if is_fits_records(table):
         return {column.name: column.unit for column in table.columns if column.unit}
     if not hasattr(table, "colnames"):
         return None

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from calbatch.models.errors import FileError, format_count
-from calbatch.models.fits.cards import HeaderKeywords, unwritable_reason
+from calbatch.models.fits.card_formats import unwritable_reason
+from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.storage.files import open_decompressed
 from calbatch.models.storage.memory import require_memory

@@ -19,7 +19,6 @@ from typing import Any
 
 import filelock
 import numpy as np
-from astropy.io import fits
 
 from calbatch.models.errors import explain_errors
 from calbatch.models.private import make_private_folder, open_private_folder
@@ -89,8 +88,12 @@ class DecodedCopies:
     def _make_once(self, path: Path, suffix: str, decode: Callable[[Path, Path], None]) -> Path:
         """Return the copy of a file, which the first process makes while others wait."""
         make_private_folder(self.folder, _INSTEAD)
-        copy = self.folder / f"{path.name}.{_identity(path)}{suffix}"
-        with filelock.FileLock(copy.with_name(f".{copy.name}.lock")):
+        identity = _identity(path)
+        copy = self.folder / f"{path.name}.{identity}{suffix}"
+        if _mark_used(copy):
+            return copy
+        # Locks that copies share are few; one for each copy would outlive it.
+        with filelock.FileLock(self.folder / f".{identity[:2]}.lock"):
             if not copy.exists():
                 # Only the holder of the lock uses this name, and it replaces a leftover file.
                 part = copy.with_name(f".{copy.name}.part{copy.suffix}")
@@ -100,8 +103,7 @@ class DecodedCopies:
                     part.replace(copy)
                 finally:
                     part.unlink(missing_ok=True)
-            # Set the time of use. Readers identify the file by its modification time, which stays.
-            os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
+            _mark_used(copy)
         self._clean(keep=copy)
         return copy
 
@@ -125,6 +127,18 @@ class DecodedCopies:
                 yield path
 
 
+def _mark_used(copy: Path) -> bool:
+    """Set the time at which a copy was used last; return False if there is no such copy.
+
+    Readers identify the file by its modification time, which stays.
+    """
+    try:
+        os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def is_readable_in_place(path: Path) -> bool:
     """Return whether all arrays of a FITS file can be read in place.
 
@@ -136,6 +150,8 @@ def is_readable_in_place(path: Path) -> bool:
         return False
     if start != b"SIMPLE  =":
         return True
+    from astropy.io import fits
+
     with fits.open(path, disable_image_compression=True, lazy_load_hdus=True) as hdus:
         return all(_is_stored_plainly(hdu) for hdu in hdus)
 
@@ -160,12 +176,16 @@ def _identity(path: Path) -> str:
 
 def _decode_images(path: Path, part: Path) -> None:
     """Write a copy of a file with its arrays decoded."""
+    from astropy.io import fits
+
     with fits.open(path, memmap=False) as hdus:
         plain = fits.HDUList([_plain_hdu(hdu, index) for index, hdu in enumerate(hdus)])
         plain.writeto(part, output_verify="silentfix")
 
 
 def _decode_table(path: Path, part: Path, extension: str | int) -> None:
+    from astropy.io import fits
+
     with fits.open(path, memmap=False) as hdus:
         data = hdus[extension].data
         if data is None or data.dtype.names is None:
@@ -180,6 +200,8 @@ def _decode_table(path: Path, part: Path, extension: str | int) -> None:
 
 
 def _plain_hdu(hdu: Any, index: int) -> Any:
+    from astropy.io import fits
+
     if not hdu.is_image:
         return hdu
     data, header = hdu.data, hdu.header.copy()

@@ -3,16 +3,17 @@
 Source: FITS standard 4.0, sections 4.4 and 10 (tile compression).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from astropy.io import fits
 
-from calbatch.models.fits.astropy_hdu import open_astropy_hdu
+from calbatch.models.fits.astropy_hdu import open_astropy_hdu, read_header_text
 from calbatch.models.fits.byteorder import bzero_of
 from calbatch.models.fits.cards import (
     CARD_LENGTH,
@@ -22,6 +23,9 @@ from calbatch.models.fits.cards import (
     replace_foreign_bytes,
 )
 from calbatch.models.storage.stamps import Stamp
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 Kind = Literal["image", "table", "compressed", "other", "empty"]
 
@@ -153,7 +157,7 @@ class Hdu:
         if self.kind == "compressed":
             with open_astropy_hdu(self.stamp, self.index, self.label) as hdu:
                 return hdu.header.copy()
-        return fits.Header.fromstring(self.text)
+        return read_header_text(self.text)
 
     @property
     def keywords(self) -> HeaderKeywords:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any
-
-from astropy.io import fits
+from typing import TYPE_CHECKING, Any
 
 from calbatch.models.errors import (
     FileError,
@@ -20,17 +18,13 @@ from calbatch.models.errors import (
     ValidationWarning,
     escape_text,
 )
-from calbatch.models.fits.cards import (
-    COMMENTARY,
-    Card,
-    Unreadable,
+from calbatch.models.fits.card_formats import (
     commentary,
     cut_comment,
-    is_structural,
-    read_cards,
     replace_unprintable,
     unwritable_reason,
 )
+from calbatch.models.fits.cards import COMMENTARY, Card, Unreadable, is_structural, read_cards
 from calbatch.models.schema.spec import PRIMARY, KeywordSpec, Schema
 from calbatch.models.schema.validate import (
     describe,
@@ -40,6 +34,9 @@ from calbatch.models.schema.validate import (
     validate_value,
     warn_or_raise,
 )
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 

@@ -6,24 +6,20 @@ anything.
 
 import io
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
-from astropy.io.fits.verify import VerifyError, VerifyWarning
 
 from calbatch.models.errors import ModelError, one_line
 from calbatch.models.fits.byteorder import bzero_of
+from calbatch.models.fits.card_formats import format_card, format_header
 from calbatch.models.fits.cards import (
     BLOCK_LENGTH,
     CARD_LENGTH,
     Card,
-    format_card,
-    format_header,
     is_structural,
     pad_length,
     read_cards,
@@ -163,7 +159,7 @@ def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
     plain = output.array.ndim == 1 and _is_plain(output.array.dtype)
     try:
         structure, data = (_plain_table if plain else _any_table)(output.array)
-    except (ValueError, TypeError, KeyError, VerifyError) as error:
+    except (ValueError, TypeError, KeyError, _verify_error()) as error:
         raise ModelError(
             f"{output.extname}: FITS cannot hold the table: {one_line(error)}"
         ) from error
@@ -174,6 +170,13 @@ def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
         *_RESERVED,
     ]
     return format_header(output.extname, cards), data
+
+
+def _verify_error() -> type[Exception]:
+    """Return astropy's error for content that is not FITS."""
+    from astropy.io.fits.verify import VerifyError
+
+    return VerifyError
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
@@ -236,6 +239,8 @@ def _column_cards(
 
 def _any_table(table: npt.NDArray[Any]) -> tuple[list[Card], bytes]:
     """Return the structural cards and the data of a table, made by astropy."""
+    from astropy.io import fits
+
     hdu = fits.BinTableHDU(_storable_copy(table))
     stream = io.BytesIO()
     hdu.writeto(stream)
@@ -306,9 +311,7 @@ def update_cards(header: bytes, where: str, values: Updates) -> bytes:
 def _update_card(header: bytes, where: str, keyword: str, value: Any) -> bytes:
     start, stop = _span(header, where, keyword)
     (_, _, comment), *_ = read_cards(header[start:stop].decode("ascii"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VerifyWarning)
-        text = "" if value is None else format_card(where, (keyword, value, comment))
+    text = "" if value is None else format_card(where, (keyword, value, comment))
     # Padding keeps END in its block if the new value is shorter.
     image = text.ljust(stop - start).encode("ascii")
     changed = (header[:start] + image + header[stop:]).rstrip()

@@ -7,7 +7,6 @@ Files are never mapped. They are read by position, and big-endian bytes are deco
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from os import PathLike
 from typing import Any, Protocol, Self
@@ -20,12 +19,12 @@ from calbatch.models.fits import byteorder
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.fits.image_cache import decode_image
 from calbatch.models.fits.layout import read_layout
-from calbatch.models.fits.row_runs import Run, find_runs, gather_runs
+from calbatch.models.fits.row_runs import Bounds, Run, Window, find_runs, gather_runs
 from calbatch.models.storage.files import open_file
 from calbatch.models.storage.stamps import OpenFile, Stamp
 
 Array = npt.NDArray[Any]
-Bounds = tuple[int, int]
+Allocator = Callable[[tuple[int, ...], np.dtype[Any]], Array]
 
 
 class CopyProvider(Protocol):
@@ -45,53 +44,6 @@ class CopyProvider(Protocol):
     def table_file(self, path: str, index: int) -> PathLike[str] | None:
         """Return an ``.npy`` file with the rows of a table; None if there can be no such copy."""
         ...
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of an array that a reader sees.
-
-    Attributes
-    ----------
-    leading : tuple of range
-        Indices along the leading axes.
-    rows, cols : range
-        Indices along the last two axes, consecutive.
-    """
-
-    leading: tuple[range, ...]
-    rows: range
-    cols: range
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...]) -> "Window":
-        """Return the window of a whole array; an array with a single axis is one row."""
-        *leading, rows, cols = (1, *shape) if len(shape) == 1 else shape
-        return cls(tuple(range(n) for n in leading), range(rows), range(cols))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(..., rows, columns)."""
-        return (*map(len, self.leading), len(self.rows), len(self.cols))
-
-    def cut(self, rows: Bounds, cols: Bounds) -> "Window":
-        """Return the window of some rows and columns, counted within this window."""
-        for what, (start, stop), whole in (("rows", rows, self.rows), ("columns", cols, self.cols)):
-            if not 0 <= start <= stop <= len(whole):
-                raise ValueError(f"{what} {start}:{stop} are not within 0:{len(whole)}")
-        return replace(self, rows=self.rows[slice(*rows)], cols=self.cols[slice(*cols)])
-
-    def take(self, index: tuple[slice, ...]) -> "Window":
-        """Return the window of some planes of this window."""
-        if len(index) > len(self.leading):
-            raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
-        chosen = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
-        return replace(self, leading=chosen + self.leading[len(index) :])
-
-    def index(self) -> tuple[Any, ...]:
-        """Return the index that cuts this window out of an array of at least two axes."""
-        parts = (*self.leading, self.rows, self.cols)
-        return tuple(slice(p.start, p.stop if p.stop >= 0 else None, p.step) for p in parts)
 
 
 class Reader(ABC):
@@ -120,6 +72,7 @@ class Reader(ABC):
         self._decoded = self.dtype
         self._flat = len(shape) == 1
         self._functions: tuple[Callable[[Array], Array], ...] = ()
+        self._allocate: Allocator = byteorder.empty
 
     @abstractmethod
     def _fetch(self, window: Window, dtype: np.dtype[Any]) -> Array:
@@ -206,6 +159,16 @@ class Reader(ABC):
         parts = index if isinstance(index, tuple) else (index,)
         return self._with(window=self.window.take(parts))
 
+    def into(self, allocate: Allocator) -> Self:
+        """Return a reader that asks a function for the arrays into which it reads.
+
+        Parameters
+        ----------
+        allocate : callable
+            Takes a shape and a type, and returns a new array whose content does not matter.
+        """
+        return self._with(_allocate=allocate)
+
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """Return a reader of another type, to which pixels are decoded directly if possible."""
         wanted = np.dtype(dtype)
@@ -270,7 +233,7 @@ class RowReader(Reader):
     def _fetch_beside(self, windows: Sequence[Window], dtype: np.dtype[Any]) -> list[Array]:
         if not self._in_place:
             return [self._decode(window, dtype) for window in windows]
-        found = [byteorder.empty(window.shape, dtype) for window in windows]
+        found = [self._allocate(window.shape, dtype) for window in windows]
         outs = [
             (array.reshape(-1, array.shape[-1]), window.cols)
             for array, window in zip(found, windows, strict=True)

@@ -1,4 +1,4 @@
-"""Runs of consecutive rows of an image in its file.
+"""Windows of an image, and their runs of consecutive rows in its file.
 
 A band of rows of every plane is one run per plane. Long time series have thousands of planes with
 runs of a few KB, less than what a call from Python costs. Runs are therefore gathered in one
@@ -7,12 +7,64 @@ buffer, which is then decoded or encoded as a whole.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any, Self
 
 import numpy as np
 
+Bounds = tuple[int, int]
+"""Start and stop of consecutive rows or columns."""
+
 Run = tuple[int, int]
 """The position of the first byte, and the number of bytes."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of an array that a reader sees.
+
+    Attributes
+    ----------
+    leading : tuple of range
+        Indices along the leading axes.
+    rows, cols : range
+        Indices along the last two axes, consecutive.
+    """
+
+    leading: tuple[range, ...]
+    rows: range
+    cols: range
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> Self:
+        """Return the window of a whole array; an array with a single axis is one row."""
+        *leading, rows, cols = (1, *shape) if len(shape) == 1 else shape
+        return cls(tuple(range(n) for n in leading), range(rows), range(cols))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns)."""
+        return (*map(len, self.leading), len(self.rows), len(self.cols))
+
+    def cut(self, rows: Bounds, cols: Bounds) -> Self:
+        """Return the window of some rows and columns, counted within this window."""
+        for what, (start, stop), whole in (("rows", rows, self.rows), ("columns", cols, self.cols)):
+            if not 0 <= start <= stop <= len(whole):
+                raise ValueError(f"{what} {start}:{stop} are not within 0:{len(whole)}")
+        return replace(self, rows=self.rows[slice(*rows)], cols=self.cols[slice(*cols)])
+
+    def take(self, index: tuple[slice, ...]) -> Self:
+        """Return the window of some planes of this window."""
+        if len(index) > len(self.leading):
+            raise ValueError(f"{len(index)} slices for {len(self.leading)} leading axes")
+        chosen = tuple(axis[part] for axis, part in zip(self.leading, index, strict=False))
+        return replace(self, leading=chosen + self.leading[len(index) :])
+
+    def index(self) -> tuple[Any, ...]:
+        """Return the index that cuts this window out of an array of at least two axes."""
+        parts = (*self.leading, self.rows, self.cols)
+        return tuple(slice(p.start, p.stop if p.stop >= 0 else None, p.step) for p in parts)
 
 
 def find_runs(

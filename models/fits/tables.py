@@ -3,22 +3,26 @@
 Most have columns that FITS and NumPy store alike. astropy reads the others.
 """
 
+from __future__ import annotations
+
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
 
 from calbatch.models.errors import FileError, ValidationError, format_count, one_line
-from calbatch.models.fits.astropy_hdu import open_astropy_hdu
+from calbatch.models.fits.astropy_hdu import is_fits_records, open_astropy_hdu
 from calbatch.models.fits.cards import HeaderKeywords
 from calbatch.models.fits.columns import require_columns
 from calbatch.models.fits.hdu import Hdu
 from calbatch.models.schema.spec import ColumnSpec
 from calbatch.models.storage.files import open_decompressed
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 Table = npt.NDArray[Any]
 
@@ -176,7 +180,7 @@ def _as_structured(table: Any, columns: Sequence[ColumnSpec], where: str) -> Tab
         raise ValidationError(
             f"{where}: has masked values, whose mask would be lost: fill them (`filled()`)"
         )
-    if isinstance(table, fits.FITS_rec):
+    if is_fits_records(table):
         return _plain_table(table, len(table))
     if isinstance(table, list):
         kinds = [(spec.name, spec.dtype, spec.shape or ()) for spec in columns]

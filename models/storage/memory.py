@@ -91,3 +91,12 @@ def allocate_pages(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[
     size = math.prod(shape) * kind.itemsize
     pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(pages, kind, math.prod(shape)).reshape(shape)
+
+
+def has_own_pages(array: npt.NDArray[Any]) -> bool:
+    """Return whether an array is all of one that `allocate_pages` returned."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    is_mapped = isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
+    return is_mapped and base.nbytes == max(1, array.nbytes)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.fits.readers import Bounds, Reader, Window
+from calbatch.models.fits.readers import Reader
+from calbatch.models.fits.row_runs import Bounds, Window
 from calbatch.models.tiling.tile import Array, Region
 
 

@@ -9,6 +9,7 @@ connection.
 from __future__ import annotations
 
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import cloudpickle
 from calbatch.models.errors import ModelError
 
 _INSTALLED = {"site-packages", "dist-packages"}
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _REGISTRY_LOCK = threading.Lock()
 
 
@@ -86,6 +88,8 @@ def _is_own_file(package: str, file: str) -> bool:
         return False  # cloudpickle always pickles a script's definitions by value
     path = Path(file)
     if path.suffix != ".py" or _INSTALLED & set(path.parts):
+        return False
+    if path.is_relative_to(_STANDARD_LIBRARY):  # such as sysconfig's data, whose name varies
         return False
     return package not in _installed_packages()
 

@@ -6,6 +6,7 @@ cache is ``calbatch.reference-cache-bytes`` in dask's configuration. It is 0 by 
 that calibrates one exposure has no use for the rows afterwards.
 """
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 
 import dask
 
-from calbatch.models.fits.readers import Array, Bounds, Reader
-from calbatch.models.storage.memory import allocate_pages
+from calbatch.models.fits.readers import Array, Reader
+from calbatch.models.fits.row_runs import Bounds
+from calbatch.models.storage.memory import allocate_pages, has_own_pages
 
 SETTING = "calbatch.reference-cache-bytes"
 
@@ -72,8 +74,12 @@ class ReferenceCache:
             while self.bytes + array.nbytes > limit and self._is_oldest_unused(limit):
                 self._drop_oldest()
             if self.bytes + array.nbytes <= limit:
-                self._entries[key] = _CachedArray(_copy_to_own_pages(array), self._requested)
+                self._entries[key] = _CachedArray(_on_own_pages(array), self._requested)
                 self.bytes += array.nbytes
+
+    def has_room(self, size: int, limit: int) -> bool:
+        """Return whether as many bytes could be added without an eviction."""
+        return self.bytes + size <= limit
 
     def drop_excess(self, limit: int) -> None:
         """Evict arrays, those used longest ago first, until the others are within a limit."""
@@ -99,8 +105,10 @@ class ReferenceCache:
         return oldest is not None and self._requested - oldest.used > PATIENCE * limit
 
 
-def _copy_to_own_pages(array: Array) -> Array:
-    """Return a read-only copy, which lasts longer than the arrays of tiles."""
+def _on_own_pages(array: Array) -> Array:
+    """Return the array, or a read-only copy that does not lie among the arrays of tiles."""
+    if has_own_pages(array):
+        return array
     copy = allocate_pages(array.shape, array.dtype)
     copy[:] = array
     copy.flags.writeable = False
@@ -155,7 +163,10 @@ def read_shared_columns(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) ->
     cached = [_cache.find(key) for key in keys]
     arrays = [array for array in cached if array is not None]
     if len(arrays) < len(keys):
-        arrays = _read_only(reader, rows, cols)
+        size = reader.dtype.itemsize * math.prod(reader.window.cut(rows, (0, 0)).shape[:-1])
+        fits = _cache.has_room(size * sum(stop - start for start, stop in cols), limit)
+        # Arrays that are kept are read into their own pages, rather than copied to them.
+        arrays = _read_only(reader.into(allocate_pages) if fits else reader, rows, cols)
         for key, array in zip(keys, arrays, strict=True):
             _cache.add(key, array, limit)
     return arrays

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models.errors import ModelError
-from calbatch.models.fits.readers import Reader, Window
+from calbatch.models.fits.readers import Reader
+from calbatch.models.fits.row_runs import Window
 from calbatch.models.tiling.plan import (
     OperationNode,
     PlanNode,

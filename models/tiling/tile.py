@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.fits.readers import Bounds, Reader
+from calbatch.models.fits.readers import Reader
+from calbatch.models.fits.row_runs import Bounds
 from calbatch.models.tiling.reference_cache import read_shared_columns
 
 Array = npt.NDArray[Any]

@@ -64,7 +64,7 @@ def test_a_batch_begins_with_a_line_on_the_terminal():
     assert not set(modules.split()) & HEAVY
 
 
-UNUSED = {"astropy.stats", "astropy.table", "bokeh", "dask.array", "distributed", "jsonschema"}
+UNUSED = {"astropy", "bokeh", "dask.array", "distributed", "jsonschema"}
 
 
 def test_calibrating_in_this_process_imports_few_modules(simulated, tmp_path):

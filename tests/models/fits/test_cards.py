@@ -1,29 +1,21 @@
-"""Header cards: read and formatted as by astropy, looked up by keyword."""
+"""Header cards: read as by astropy, looked up by keyword."""
 
 import contextlib
 import warnings
 
 import pytest
 from astropy.io import fits
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.cards import keywords
 from support.fits_bytes import header
 
 from calbatch.models.errors import FileError, ModelError
 from calbatch.models.fits.cards import (
     HeaderKeywords,
-    _format_ordinary,
-    commentary,
-    cut_comment,
     is_structural,
     read_cards,
-    unwritable_reason,
 )
-
-keywords = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", min_size=1, max_size=8)
-short = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
-edge_cases = ["it's", "", "  a", "a ", "&", "x" * 68, "x" * 69, "x" * 67 + "'", "a/b", "axis: 1.0"]
-values = st.booleans() | st.integers() | st.floats() | short | st.sampled_from(edge_cases)
 
 
 def check(image):
@@ -125,29 +117,6 @@ def test_not_structural(keyword):
     assert not is_structural(keyword)
 
 
-@settings(max_examples=200, deadline=None)
-@given(keywords, values, short)
-def test_ordinary_cards_are_formatted_as_by_astropy(keyword, value, comment):
-    image = _format_ordinary(keyword, value, comment)
-    # Exclude cards formatted by astropy, and values that it reads as record-valued cards.
-    assume(image is not None and fits.Card(keyword, value).keyword == keyword)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a shortened comment
-        assert image == str(fits.Card(keyword, value, comment))
-
-
-@given(short | st.just(""))
-def test_titles_of_sections_are_formatted_as_by_astropy(title):
-    image = _format_ordinary("", title, "")
-    assert (image is None) == (len(title) > 72)
-    assert image in (None, str(fits.Card("", title)))
-
-
-def test_most_cards_are_ordinary():
-    for value in (True, 5, -1.5e-7, "JWST", "it's"):
-        assert _format_ordinary("KEY", value, "a comment") is not None
-
-
 def lookup(*cards):
     return HeaderKeywords("x.fits", 2, header(*cards))
 
@@ -199,33 +168,3 @@ def test_text_followed_by_other_characters_is_found():
 
 def test_a_byte_that_is_not_ascii_is_a_question_mark():
     assert lookup("OBSERVER= 'Andr\xe9'").text("OBSERVER") == "Andr?"
-
-
-@given(keywords, short | st.sampled_from(edge_cases))
-def test_a_comment_is_cut_to_the_room_that_its_value_leaves(keyword, value):
-    comment = cut_comment(value, "c" * 80)
-    card = _format_ordinary(keyword, value, comment)
-    assume(card is not None)
-    assert card.endswith(comment)
-
-
-def test_commentary_breaks_where_a_card_ends():
-    cards = commentary("HISTORY", "x" * 80 + "\n\u00e9")
-    assert cards == [("HISTORY", "x" * 72, ""), ("HISTORY", "x" * 8, ""), ("HISTORY", "?", "")]
-
-
-@pytest.mark.parametrize("value", [True, 5, 1.5, "text"])
-def test_values_that_headers_hold(value):
-    assert unwritable_reason(value) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        (float("nan"), "finite numbers"),
-        ("\u00e9", "printable ASCII"),
-        ([1], "cannot hold a list"),
-    ],
-)
-def test_values_that_headers_cannot_hold(value, reason):
-    assert reason in unwritable_reason(value)

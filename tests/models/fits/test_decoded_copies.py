@@ -117,6 +117,27 @@ def test_the_least_recently_used_copies_are_removed(tmp_path, store):
     assert [copy.exists() for copy in copies] == [True, True, False, False]
 
 
+def test_using_a_copy_renews_its_time_and_leaves_the_others_alone(tmp_path, store):
+    paths = [write(tmp_path / f"{number}.fits", "scaled") for number in range(2)]
+    copies = [store.plain_file(path) for path in paths]
+    written = [copy.stat().st_mtime_ns for copy in copies]
+    for copy in copies:
+        os.utime(copy, ns=(10**18, copy.stat().st_mtime_ns))
+    assert DecodedCopies(store.folder, max_bytes=0).plain_file(paths[0]) == copies[0]
+    used, unused = (copy.stat() for copy in copies)
+    assert used.st_atime_ns > unused.st_atime_ns == 10**18
+    assert [used.st_mtime_ns, unused.st_mtime_ns] == written
+
+
+def test_the_number_of_locks_is_limited(tmp_path, store):
+    path = write(tmp_path / "x.fits", "table")
+    for number in range(300):
+        os.utime(path, (number, number))  # as if it had been replaced
+        store.table_file(path, "SCI")
+    assert len(list(store.copies())) == 300
+    assert len(list(store.folder.glob(".*"))) <= 256
+
+
 @pytest.mark.parametrize("kind", ["scaled", "compressed"])
 def test_a_copy_that_another_process_has_removed_is_made_again(tmp_path, store, kind):
     path = write(tmp_path / "x.fits", kind)

@@ -75,6 +75,15 @@ def test_an_array_on_its_own_pages_is_an_array_of_zeros(shape):
     assert (array == 3).all()
 
 
+def test_arrays_on_their_own_pages_are_recognized():
+    array = memory.allocate_pages((4, 6), "f4")
+    assert memory.has_own_pages(array)
+    assert memory.has_own_pages(array.view("u4").reshape(-1))
+    assert not memory.has_own_pages(array[1:])  # it keeps more pages than it needs
+    assert not memory.has_own_pages(array.copy())
+    assert not memory.has_own_pages(np.frombuffer(bytes(8), "f4"))
+
+
 def test_pages_are_returned_with_their_array():
     process = psutil.Process()
     before = process.memory_info().rss

@@ -12,6 +12,7 @@ from astropy.io import fits
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.readers import ArrayReader, Reader, RowReader
 from calbatch.models.jit import for_kernel
+from calbatch.models.storage.memory import has_own_pages
 from calbatch.models.tiling import reference_cache
 
 ROWS, COLS = 64, 32
@@ -70,6 +71,25 @@ def test_equal_requests_return_the_same_array(reader, array):
     assert first is second
     assert reference_cache.cached_bytes() == first.nbytes
     np.testing.assert_array_equal(first, array[3:9])
+
+
+@pytest.mark.parametrize("change", [None, np.negative])
+def test_cached_arrays_have_their_own_pages(reader, array, change):
+    """They outlast the arrays of tiles, which would leave gaps between them."""
+    reader = reader.then(change) if change else reader
+    with cache_limit(2**20):
+        first, second = (reference_cache.read_shared_rows(reader, (3, 9), ALL) for _ in range(2))
+    assert has_own_pages(second)
+    assert (first is second) == (change is None)  # it was read there, or copied there
+    np.testing.assert_array_equal(second, change(array[3:9]) if change else array[3:9])
+
+
+def test_an_array_beyond_the_limit_is_read_as_without_a_cache(reader, array):
+    with cache_limit(array[:6].nbytes - 1):
+        rows = reference_cache.read_shared_rows(reader, (0, 6), ALL)
+    assert not has_own_pages(rows)
+    assert reference_cache.cached_bytes() == 0
+    np.testing.assert_array_equal(rows, array[:6])
 
 
 @pytest.mark.parametrize("limit", [0, 2**20])
