@@ -1,13 +1,14 @@
 """Measure a batch of many exposures whose calibration only sleeps.
 
     python benchmarks/scale.py --exposures 100000 --workers 64
-    python benchmarks/scale.py --exposures 1000000 --workers 256 --hard-links
+    python benchmarks/scale.py --exposures 1000000 --workers 0 --sleep 0 --hard-links
     python benchmarks/scale.py --exposures 10000 --simulate
 
 Prints the memory of the driver, the CPU time of driver and scheduler per exposure, the duration of
 `status` during the batch, the time until a killed batch progresses after `resume`, and the time to
-plan and run a batch that is done. Workers are single threads in two separate processes. The last
-form prints what batches of full frames would take, by a simulation from measured service times.
+plan and run a batch that is done. Workers are single threads in two separate processes; without
+any, exposures end at once, and only the driver and its ledger are measured. The last form prints
+what batches of full frames would take, by a simulation from measured service times.
 """
 
 import argparse
@@ -227,7 +228,8 @@ def follow(
         durations.append(status.seconds)
         done = status.counts["done"]
         driver.mark(done)
-        for _ in range(10):
+        # seldom enough not to take more of a core than the driver
+        for _ in range(max(10, int(100 * status.seconds))):
             driver.sample()
             time.sleep(0.1)
     status = read_status(output, environment)

@@ -1,10 +1,12 @@
 """A driver of a batch whose calibration sleeps, with many workers in two processes.
 
     python scale_driver.py (run|resume) INPUTS OUTPUT WORKERS
+    python scale_driver.py (run|resume) INPUTS OUTPUT 0
     python scale_driver.py plan INPUTS OUTPUT 0
     python scale_driver.py work SCHEDULER WORKERS NAME
 
-The first form starts the last one for its workers.
+The first form starts the last one for its workers. The second one has no workers and no scheduler:
+exposures end at once, which leaves the driver's own work and its ledger.
 """
 
 import asyncio
@@ -31,6 +33,7 @@ from calbatch.cluster.ledger import View
 from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.in_process import InProcess
 from calbatch.cluster.sites.local import DASK_SETTINGS
 from calbatch.models.datamodels import RampModel
 from calbatch.models.fits.writer import Product
@@ -65,6 +68,19 @@ class SleepingSite(DaskSite):
     """A site whose workers sleep."""
 
     work = staticmethod(sleep)
+
+
+class InstantSite(InProcess):
+    """A site where exposures end as soon as they are collected."""
+
+    def room(self) -> int:
+        """Return the number of exposures that are submitted at once."""
+        return 100
+
+    def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
+        """Return the outcomes of the exposures that were submitted."""
+        jobs, self._waiting = self._waiting, []
+        return [(job, sleep(job)) for job in jobs]
 
 
 PROCESSES = 2
@@ -125,6 +141,10 @@ def main() -> None:
         begun = begin_batch(Sleep(output_dir=output), Order(inputs=(inputs,), pars=False))
     else:
         begun = resume_batch(find_batch(output), failed=True)
+    if count == "0":
+        site = InstantSite(0)
+        drive(begun, Console(), open_site=lambda *place: nullcontext(site))
+        return
     with (
         dask.config.set(DASK_SETTINGS),
         LocalCluster(
@@ -134,8 +154,8 @@ def main() -> None:
         Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(int(count))
-        site = SleepingSite(client, "exposure", f"{count} sleepers")
-        drive(begun, Console(), open_site=lambda *place: nullcontext(site))
+        sleepers = SleepingSite(client, "exposure", f"{count} sleepers")
+        drive(begun, Console(), open_site=lambda *place: nullcontext(sleepers))
 
 
 if __name__ == "__main__":
