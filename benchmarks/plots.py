@@ -1,11 +1,12 @@
 """Draw the plots of docs/performance.md from the results of benchmarks/run.py.
 
-    python benchmarks/run.py --only speed,modes --out results.json
+    python benchmarks/run.py --only speed,start,modes --out results.json
     python benchmarks/plots.py results.json
 
 Several files of results can be given, with different sections; of the same section, the last one
 counts. Images are written to docs/images, or to the folder ``--to``: speed.png, of the wall time
-against the number of exposures, and modes.png, of the ratios to jwst with their goals.
+against the number of exposures, start.png, of the same from a single exposure on, and modes.png, of
+the ratios to jwst with their goals.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from matplotlib.figure import Figure
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 PROGRAMS = {"jwst": "tab:orange", "calbatch": "tab:blue"}
 SLOPE = "slope"
+SECONDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Ticks of logarithmic axes."""
 
 Row = Sequence[Any]
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -86,6 +89,29 @@ def _draw_line(
     axes.plot(counts, walls, "o-", color=colour, label=label)
 
 
+def plot_start(results: Results) -> Figure:
+    """Plot the wall time of whole batches against their number of exposures, from one on."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = find_rows(results, "start", "program", "exposures", "wall s")
+    for program, colour in PROGRAMS.items():
+        points = [(int(count), wall) for name, count, wall in rows if name == program]
+        if points:
+            counts, walls = zip(*points, strict=True)
+            axes.plot(counts, walls, "o-", color=colour, label=program)
+    axes.set(
+        xlabel="exposures", ylabel="wall time (s)", xscale="log", yscale="log",
+        title="2048 x 2048 pixels, 10 groups, two cores, to a disk",
+    )  # fmt: skip
+    ticks = sorted({int(count) for _, count, _ in rows})
+    axes.set_xticks(ticks, [str(count) for count in ticks])
+    seconds = [value for value in SECONDS if value / 2 < max(wall for *_, wall in rows)]
+    axes.set_yticks(seconds, [str(value) for value in seconds])
+    axes.minorticks_off()
+    axes.legend()
+    return figure
+
+
 def plot_modes(results: Results) -> Figure:
     """Plot the ratio of jwst's cost of a further exposure to calbatch's, by mode, with goals."""
     rows = find_rows(results, "modes", "case", "wall", "CPU", "minimum", "goal")
@@ -104,7 +130,7 @@ def plot_modes(results: Results) -> Figure:
     return figure
 
 
-PLOTS = {"speed": plot_speed, "modes": plot_modes}
+PLOTS = {"speed": plot_speed, "start": plot_start, "modes": plot_modes}
 """The function that plots each section."""
 
 

@@ -12,6 +12,10 @@ from tables import Table
 
 GOALS: Mapping[int, tuple[float, float]] = {1: (8.0, 12.0), 4: (12.0, 18.0), 24: (22.0, 28.0)}
 """Ratios of jwst's wall time to calbatch's, by exposures: not acceptable below, and wanted."""
+SLOPE_GOALS = (30.0, 40.0)
+"""The same of one more exposure in a batch of at least four, which runs in worker processes."""
+BETWEEN = (2, 8, 16)
+"""Further numbers of exposures, of calbatch only: they show where threads give way to workers."""
 IDLE_GOAL, FEEDBACK_GOAL = 0.8, 0.5
 """Seconds of a batch with nothing to do, and before a terminal shows anything."""
 REPEATS = 5
@@ -50,10 +54,18 @@ class Runs:
         """Return the median cost of a program's runs."""
         return statistics.median(getattr(run, what) for run in self.done[program, count])
 
+    def slope(self, program: str, few: int, many: int, what: str) -> float:
+        """Return the cost of one more exposure: the median of its rounds."""
+        rounds = zip(self.done[program, few], self.done[program, many], strict=True)
+        costs = [getattr(long, what) - getattr(short, what) for short, long in rounds]
+        return statistics.median(costs) / (many - few)
+
 
 def measure(setting: Setting) -> list[Table]:
     """Return the tables of this section."""
-    counts = sorted({1, min(4, setting.counts[1]), setting.counts[1]})
+    most = setting.counts[1]
+    counts = sorted({1, min(4, most), most})
+    between = [count for count in BETWEEN if count < most and count not in counts]
     runs = Runs(setting, setting.disk / "calbatch-benchmark")
     setting.fill(runs.output)
     try:
@@ -64,10 +76,12 @@ def measure(setting: Setting) -> list[Table]:
                 if repeat < setting.repeats:
                     runs.measure(CALBATCH, count)
                     runs.measure_idle(count)
+            for count in between if repeat < setting.repeats else ():
+                runs.measure(CALBATCH, count)
     finally:
         shutil.rmtree(runs.output, ignore_errors=True)
-    return [_costs(runs, counts), *([_ratios(runs, counts)] if setting.jwst_repeats else []),
-            _overhead(runs)]  # fmt: skip
+    ratios = [_ratios(runs, counts)] if setting.jwst_repeats else []
+    return [_costs(runs, sorted([*counts, *between])), *ratios, _overhead(runs)]
 
 
 def _costs(runs: Runs, counts: list[int]) -> Table:
@@ -98,6 +112,12 @@ def _ratios(runs: Runs, counts: list[int]) -> Table:
         )
         minimum, goal = GOALS.get(count, (None, None))
         table.rows.append([f"exposures: {count}", *ratios, minimum, goal])
+    *_, few, many = counts
+    slopes = (
+        runs.slope(JWST, few, many, what) / runs.slope(CALBATCH, few, many, what)
+        for what in ("wall", "cpu")
+    )
+    table.rows.append([f"each further exposure, from {few} to {many}", *slopes, *SLOPE_GOALS])
     return table
 
 

@@ -20,6 +20,14 @@ SPEED = {
     ],
     "notes": [],
 }
+START = {
+    "columns": ["program", "exposures", "wall s", "CPU s"],
+    "rows": [
+        ["jwst", "1", 20.0, 20.0],
+        ["jwst", "24", 200.0, 390.0],
+        *(["calbatch", str(count), 1.0 + count / 4, 2.0] for count in (1, 8, 24)),
+    ],
+}
 MODES = [
     {"columns": ["case", "program", "wall s each"], "rows": [["snowballs", "jwst", 3.0]]},
     {
@@ -44,6 +52,15 @@ def test_speed_is_drawn_by_number_of_exposures(plots):
     }
 
 
+def test_few_exposures_are_drawn_from_one_on(plots):
+    [axes] = plots.plot_start({"start": [START]}).axes
+    drawn = {line.get_label(): (*line.get_xdata(), *line.get_ydata()) for line in axes.lines}
+    assert drawn == {"jwst": (1, 24, 20.0, 200.0), "calbatch": (1, 8, 24, 1.25, 3.0, 7.0)}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8", "24"]
+    low, high = axes.get_ylim()
+    assert low < 1.25 < 200.0 < high
+
+
 def test_ratios_are_bars_with_their_own_goals(plots):
     [axes] = plots.plot_modes({"modes": MODES}).axes
     wall, cpu = ([bar.get_width() for bar in bars] for bars in axes.containers)
@@ -54,16 +71,21 @@ def test_ratios_are_bars_with_their_own_goals(plots):
 
 
 def test_one_command_draws_what_was_measured(plots, tmp_path, monkeypatch, capsys):
-    files = {"a": {"about": {}, "speed": [SPEED]}, "b": {"about": {}, "modes": MODES}}
+    files = {
+        "a": {"about": {}, "speed": [SPEED]},
+        "b": {"about": {}, "start": [START], "modes": MODES},
+    }
     paths = [tmp_path / f"{name}.json" for name in files]
     for path, results in zip(paths, files.values(), strict=True):
         path.write_text(json.dumps(results))
     monkeypatch.setattr(sys, "argv", ["plots.py", *map(str, paths), "--to", str(tmp_path / "made")])
     plots.main()
     made = sorted((tmp_path / "made").iterdir())
-    assert [path.name for path in made] == ["modes.png", "speed.png"]
+    assert [path.name for path in made] == ["modes.png", "speed.png", "start.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
-    assert capsys.readouterr().out.splitlines() == [str(path) for path in reversed(made)]
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / "made" / f"{name}.png") for name in ("speed", "start", "modes")
+    ]
 
 
 def test_results_without_the_table_are_refused(plots):
