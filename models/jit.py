@@ -6,10 +6,13 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -33,6 +36,25 @@ _VERSIONS_TO_KEEP = 4
 """Number of versions of the compiled kernels in the user's cache."""
 
 _VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
+
+
+def _import_array_functions() -> None:
+    """Import numba's array functions, which all kernels need, without `scipy.linalg`.
+
+    They try whether SciPy's linear algebra can be imported, which takes 0.08 s in every process. It
+    can, and kernels that use it import it when they are compiled.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return
+    sys.modules[name] = ModuleType(name)
+    try:
+        import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[name]
+
+
+_import_array_functions()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -84,3 +84,20 @@ def test_view_kernels_use_views():
 def test_view_kernels_make_no_arrays():
     with pytest.raises(NumbaError):
         make_array(3)
+
+
+LINEAR_ALGEBRA = """
+import sys
+import numba, numpy as np
+from calbatch.models.fits import byteorder
+byteorder.warm_kernels()
+print("scipy.linalg" in sys.modules)
+multiply = numba.njit(lambda left, right: left @ right)
+print(multiply(np.eye(2), np.full((2, 2), 3.0)).tolist())
+"""
+
+
+def test_kernels_do_without_linear_algebra_until_one_uses_it():
+    code = [sys.executable, "-c", LINEAR_ALGEBRA]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False", "[[3.0, 3.0], [3.0, 3.0]]"]
