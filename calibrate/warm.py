@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 
 import dask
 import numpy as np
 from dask.local import get_sync
+from dask.system import CPU_COUNT
 from numba.core import event
 
 from calbatch.calibrate import hooks
@@ -20,24 +26,32 @@ from calbatch.calibrate.step import Step
 from calbatch.models import datamodels, jit
 from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
+from calbatch.models.temporary import open_process_folder
 from calbatch.models.tiling.graphs import TRIAL
+from calbatch.models.tiling.portable import pack, unpack
 
 MESSAGE = "compiling kernels: once per machine, it can take a minute"
 ROWS = 8
 """Rows to calibrate in order to compile every kernel that an exposure needs."""
 
+MOST_PROCESSES = 4
+"""Processes that compile; with more, all would wait for the one that compiles the fit of ramps."""
 
-class _CompilationNotice(event.Listener):
-    """Report the first compilation as it begins."""
+HELPER = "from calbatch.calibrate import warm; warm.compile_for_another()"
+ALWAYS = ""
+"""The part of the kernels that do not belong to a step."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell, self.done = tell, False
+
+class _CompilationNeededError(BaseException):
+    """A kernel is not in numba's cache. No step may catch this error."""
+
+
+class _Refusal(event.Listener):
+    """Interrupts a trial as soon as it compiles a kernel."""
 
     def on_start(self, event: event.Event) -> None:
-        """Report the compilation unless one has been reported."""
-        if not self.done:
-            self.done = True
-            self.tell(MESSAGE)
+        """Raise the error."""
+        raise _CompilationNeededError
 
     def on_end(self, event: event.Event) -> None:
         """Do nothing."""
@@ -49,12 +63,14 @@ def compile_kernels(
     """Compile the kernels that an exposure needs, unless numba's cache has them.
 
     It calibrates a few rows and discards the result, which avoids a list of kernels and types that
-    could go out of date. Errors of the exposure are ignored here: its calibration reports them.
+    could go out of date. If that needs a compilation, several processes first compile the kernels
+    of one step each, with the other steps skipped. Errors of the exposure are ignored here: its
+    calibration reports them.
 
     Parameters
     ----------
     report : callable
-        Called with a message when a compilation begins, since it takes a while.
+        Called with a message when a compilation begins, since it takes a while, and when it ends.
     step : Step
         The configured step or pipeline.
     path : Path or Url
@@ -67,14 +83,106 @@ def compile_kernels(
         done = jit.kernel_folder() / f"compiled-{_kernel_digest(step, exposure)}"
         if done.exists():
             return
-        with event.install_listener("numba:compile", _CompilationNotice(report)):
-            for module in kernel_modules():
-                module.warm_kernels()
-            if is_built_in(step):  # others could crash the batch
-                _calibrate_rows(step, exposure, references)
+        try:
+            with event.install_listener("numba:compile", _Refusal()):
+                _run_kernels(step, exposure, references)
+        except _CompilationNeededError:
+            report(MESSAGE)
+            begun = time.monotonic()
+            _compile_parts(step, exposure, path, references)
+            _run_kernels(step, exposure, references)
+            report(f"kernels compiled in {time.monotonic() - begun:.0f} s")
         done.touch()
     except Exception:  # its own calibration reports the error
         return
+
+
+def _run_kernels(step: Step, exposure: DataModel, references: References) -> None:
+    """Run every kernel that the exposure needs."""
+    for module in kernel_modules(step):
+        module.warm_kernels()
+    if is_built_in(step):  # others could crash the batch
+        _calibrate_rows(step, exposure, references)
+
+
+def _compile_parts(step: Step, exposure: DataModel, path: Location, references: References) -> None:
+    """Compile the kernels of all steps, in this process and in others."""
+    parts = [*_parts(step, exposure), ALWAYS]
+    others = min(CPU_COUNT, MOST_PROCESSES, len(parts)) - 1
+    if others < 1 or not is_built_in(step):
+        return
+    with (
+        open_process_folder("compiling") as claims,
+        _start_helpers(others, pack((step, path, references, str(claims)))),
+    ):
+        _compile_unclaimed(step, exposure, references, claims)
+
+
+@contextmanager
+def _start_helpers(count: int, order: bytes) -> Iterator[None]:
+    """Run processes that compile as well, and wait for them."""
+    # modules of the working folder must not be imported, such as a user's own models.py
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    helpers = []
+    try:
+        for _ in range(count):
+            helper = subprocess.Popen(
+                [sys.executable, "-c", HELPER], env=environment, stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            helpers.append(helper)
+            with suppress(BrokenPipeError):
+                assert helper.stdin is not None
+                helper.stdin.write(order)
+                helper.stdin.close()
+        yield
+        for helper in helpers:
+            helper.wait()
+    finally:
+        for helper in helpers:
+            helper.kill()
+            helper.wait()
+
+
+def compile_for_another() -> None:
+    """Compile kernels for the process that started this one, and describes them on stdin."""
+    step, path, references, claims = unpack(sys.stdin.buffer.read())
+    _compile_unclaimed(step, datamodels.open(path), references, Path(claims))
+
+
+def _compile_unclaimed(
+    step: Step, exposure: DataModel, references: References, claims: Path
+) -> None:
+    """Compile the kernels of each step that no other process has claimed; the last ones first.
+
+    The fits of ramps take longest.
+    """
+    for part in reversed([ALWAYS, *_parts(step, exposure)]):
+        try:
+            (claims / f"part-{part}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        with suppress(Exception):  # without the other steps, it may be unable to run
+            if part == ALWAYS:
+                for module in kernel_modules(step):
+                    module.warm_kernels()
+            else:
+                _calibrate_rows(_skip_others(step, part), exposure, references)
+
+
+def _parts(step: Step, exposure: DataModel) -> Sequence[str]:
+    """Return the aliases of a pipeline's steps, in the order in which an exposure needs them."""
+    aliases = {id(part): alias for alias, part in step.steps().items()}
+    wanted = step.steps_for(exposure.meta.instrument.name)
+    return [aliases[id(part)] for part in wanted if not part.skip]
+
+
+def _skip_others(step: Step, alias: str) -> Step:
+    """Return a pipeline that skips all steps but one."""
+    twin = without_files(step)
+    for name, part in twin.steps().items():
+        part.skip = name != alias
+    return twin
 
 
 def _calibrate_rows(step: Step, exposure: DataModel, references: References) -> None:
@@ -97,6 +205,7 @@ def _kernel_digest(step: Step, exposure: DataModel) -> str:
         exposure.meta.instrument.name,
         (meta.nframes, meta.ngroups, meta.nints, meta.zero_frame),
         exposure.shape[-2:],
+        [module.__name__ for module in kernel_modules(step)],
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -106,11 +215,21 @@ def _algorithm_of(step: Step) -> str:
     return str(getattr(step, "algorithm", ""))
 
 
-def kernel_modules() -> list[ModuleType]:
-    """Return the imported modules with kernels: those with a function ``warm_kernels``."""
+def kernel_modules(step: Step) -> list[ModuleType]:
+    """Return the imported modules whose kernels a step needs, of those that can run them alone.
+
+    These have a function ``warm_kernels``, and in ``NEEDED_WITH`` the parameters of steps that have
+    to be true, if any: kernels for rare events in the data run in few trials.
+    """
+    active = [part for part in (step, *step.steps().values()) if not part.skip]
     modules = {
         module.warm_kernels: module
         for name, module in sorted(sys.modules.items())
         if name.startswith("calbatch.") and hasattr(module, "warm_kernels")
     }
-    return list(modules.values())
+    return [
+        module
+        for module in modules.values()
+        if not hasattr(module, "NEEDED_WITH")
+        or any(getattr(part, name, False) for part in active for name in module.NEEDED_WITH)
+    ]

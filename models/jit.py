@@ -38,7 +38,7 @@ _VERSIONS_TO_KEEP = 4
 _VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
 
 
-def _import_array_functions() -> None:
+def _load_array_functions() -> None:
     """Import numba's array functions, which all kernels need, without `scipy.linalg`.
 
     They try whether SciPy's linear algebra can be imported, which takes 0.08 s in every process. It
@@ -54,7 +54,7 @@ def _import_array_functions() -> None:
         del sys.modules[name]
 
 
-_import_array_functions()
+_load_array_functions()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Kernels are compiled once, before workers start, and the compilation is reported."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -36,8 +37,82 @@ def test_compilation_is_reported_only_the_first_time(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    assert message_of(exposure.path) == "compiling kernels: once per machine, it can take a minute"
+    begun, ended = message_of(exposure.path).splitlines()
+    assert begun == "compiling kernels: once per machine, it can take a minute"
+    assert re.fullmatch(r"kernels compiled in \d+ s", ended)
     assert message_of(exposure.path) == ""
+
+
+PIPELINE = """
+import sys
+from pathlib import Path
+from calbatch.calibrate import warm
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.models import datamodels, jit
+from calbatch.models.tiling.portable import pack
+
+path = Path(sys.argv[1])
+step = Detector1Pipeline()
+wanted = ("superbias", "linearity")
+step.configure({name: {"skip": name not in wanted} for name in step.steps()}, "test")
+header = datamodels.open(path).to_flat_dict()
+references = CrdsReferences().resolve({0: header}, step.steps())[0]
+"""
+COMPILE = """
+warm.compile_kernels(print, step, path, references)
+for done in jit.kernel_folder().glob("compiled-*"):
+    done.unlink()
+warm.compile_kernels(print, step, path, references)
+"""
+ORDER = """
+sys.stdout.buffer.write(pack((step, path, references, sys.argv[2])))
+"""
+
+
+def run_python(code, exposure, tmp_path, *arguments, stdin=None):
+    environment = {**os.environ, **exposure.set.environment(), "TMPDIR": str(tmp_path)}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kernels")
+    command = [sys.executable, "-c", code, str(exposure.path), *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, input=stdin, capture_output=True, check=True
+    ).stdout
+
+
+def test_the_kernels_of_a_pipeline_are_compiled_before_its_trial(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    messages = run_python(PIPELINE + COMPILE, exposure, tmp_path).decode().splitlines()
+    assert len(messages) == 2  # once they are in the cache, the second trial compiles nothing
+    assert messages[0] == warm.MESSAGE
+    assert not list(tmp_path.glob("*compiling*"))  # no claims are left
+
+
+def test_a_helper_compiles_what_nobody_has_claimed(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    for claimed in ("superbias", warm.ALWAYS):
+        (claims / f"part-{claimed}").touch()
+    order = run_python(PIPELINE + ORDER, exposure, tmp_path, claims)
+    kernels = tmp_path / "kernels"
+    before = {path.name for path in kernels.rglob("*.nbi")}
+    run_python(warm.HELPER, exposure, tmp_path, stdin=order)
+    compiled = {path.name for path in kernels.rglob("*.nbi")} - before
+    assert any("linearize" in name for name in compiled)
+    assert not any("subtract_bias" in name for name in compiled)
+    assert (claims / "part-linearity").exists()
+
+
+def test_rare_kernels_are_compiled_where_parameters_ask_for_them():
+    names = {}
+    for value in (False, True):
+        step = Detector1Pipeline()
+        step.configure({"jump": {"find_showers": value}}, "test")
+        names[value] = {module.__name__ for module in warm.kernel_modules(step)}
+    rare = {"calbatch.calibrate.steps.jump." + name for name in ("emission", "rings", "showers")}
+    assert names[True] - names[False] >= rare
+    step.jump.skip = True
+    assert {module.__name__ for module in warm.kernel_modules(step)} & rare == set()
 
 
 def test_an_invalid_exposure_is_ignored(tmp_path):

@@ -27,7 +27,6 @@ DAMAGED = "tests/damage: "
 DOORS = {
     # Foreign data.
     "models/storage/files.py": DAMAGED + "every FITS file, compressed",
-    "models/fits/hdu.py": DAMAGED + "every FITS file",
     "models/fits/cards.py": DAMAGED + "every FITS file",
     "models/fits/astropy_hdu.py": DAMAGED + "every FITS file",
     "models/_stored_fields.py": "tests/damage/test_doors.py",

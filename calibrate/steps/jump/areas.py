@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from calbatch.models.jit import inner_kernel, kernel
 
+NEEDED_WITH = ("expand_large_events", "find_showers")
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 MIN_RING = 8

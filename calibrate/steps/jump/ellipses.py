@@ -13,6 +13,9 @@ import numpy.typing as npt
 from calbatch.calibrate.steps.jump.areas import Areas
 from calbatch.models.jit import inner_view_kernel, view_kernel
 
+NEEDED_WITH = ("expand_large_events", "find_showers")
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 _POWERS = 4  # as many as in scikit-image: their number affects the rounding

@@ -28,6 +28,9 @@ from calbatch.models.jit import (
 )
 from calbatch.models.tiling.tile import Region
 
+NEEDED_WITH = ("find_showers",)
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 FLAGGED = dq.JUMP_DET | dq.SATURATED | dq.DO_NOT_USE

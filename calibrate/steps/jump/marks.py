@@ -16,6 +16,9 @@ from calbatch.models import dq
 from calbatch.models.jit import inner_view_kernel, view_kernel
 from calbatch.models.tiling.tile import Region
 
+NEEDED_WITH = ("expand_large_events", "find_showers")
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 JUMP, SATURATED = np.uint8(dq.JUMP_DET), np.uint8(dq.SATURATED)

@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from calbatch.models.jit import inner_view_kernel, view_kernel
 
+NEEDED_WITH = ("find_showers",)
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 ROUNDING = 2.0**-23

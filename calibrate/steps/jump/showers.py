@@ -16,6 +16,9 @@ from calbatch.models import dq
 from calbatch.models.jit import for_kernel, inner_view_kernel, view_kernel
 from calbatch.models.tiling.tile import Region
 
+NEEDED_WITH = ("find_showers",)
+"""Parameters with which the kernels are needed; see `calibrate.warm`."""
+
 Array = npt.NDArray[Any]
 
 MIN_DIFFERENCES = 10
