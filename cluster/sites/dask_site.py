@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import queue
 import time
@@ -32,6 +31,14 @@ from calbatch.cluster.sites.silence import (
     add_numbers,
     kill_worker,
 )
+from calbatch.cluster.sites.task_results import (
+    Key,
+    Message,
+    pack_task,
+    run_task,
+    send_result,
+    unpack_result,
+)
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.saving import save_result
 from calbatch.models.tiling.tile_edges import KEPT
@@ -40,7 +47,13 @@ WINDOW_PER_THREAD = 2
 """Exposures in flight per thread: enough to keep threads busy, few enough to stop quickly."""
 
 GATHERING_TIME = 0.05
-"""Seconds for which results are gathered: each fetch contacts every worker that holds one."""
+"""Seconds for which results are gathered, to be handled together."""
+
+LOOK_EVERY = 0.2
+"""Seconds between checks for tasks that have failed; results are sent, but failures are not."""
+
+ENDED = ("error", "cancelled")
+"""States of tasks that will send no result."""
 
 COUNT_EVERY = 5.0
 """Seconds between counts of a scheduler's threads: workers come and go."""
@@ -100,12 +113,12 @@ class DaskSite:
         self.description, self.dashboard = description, dashboard
         self._connection = client.scheduler_comm
         self._room, self._counted = 0, float("-inf")
-        self._running: dict[Any, _Task] = {}
-        self._ended: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        self._running: dict[Key, _Task] = {}
+        self._received: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._serial = 0
-        self._unsent: dict[Any, Job] = {}
-        self._done: list[Any] = []
-        self._fetched = float("-inf")
+        self._unsent: dict[Key, Job] = {}
+        self._took = self._looked = float("-inf")
+        self._topic = ""
         self._watch = WorkerWatch(client)
 
     def room(self) -> int:
@@ -131,28 +144,39 @@ class DaskSite:
             If the scheduler is gone.
         """
         self._require_scheduler()
-        if self.grain == "tile":
-            return self._submit_tiles(job)
+        self._start_receiving()
         # All keys form one group: dask queues them, and shows one bar for the batch, to which the
         # page adds the exposures that are not in flight. The number is that of `calbatch logs`.
         self._serial += 1
-        self._unsent[f"{job.step.name}-{job.batch}", job.number, self._serial] = job
+        key = f"{job.step.name}-{job.batch}", job.number, self._serial
+        if self.grain == "tile":
+            return self._submit_tiles(key, job)
+        self._unsent[key] = job
         return None
 
-    def _submit_tiles(self, job: Job) -> Outcome | None:
+    def _submit_tiles(self, key: Key, job: Job) -> Outcome | None:
         clock, remarks = Stopwatch(), list[str]()
         try:
             with collect_warnings(remarks):
-                future, writers = self._compute(job)
+                future, writers = self._compute(key, job)
         except Exception as error:  # fails this exposure only
             self._require_scheduler()
             return failure(job.number, job.path, error, clock, remarks)
-        self._track({future.key: _Task(job, future, clock, writers, remarks)})
+        self._running[key] = _Task(job, future, clock, writers, remarks)
         return None
 
-    def _track(self, tasks: Mapping[Any, _Task]) -> None:
-        self._running.update(tasks)
-        self.client.loop.add_callback(self._follow, [task.future for task in tasks.values()])
+    def _start_receiving(self) -> None:
+        """Let workers' messages reach `_receive`, until all exposures are withdrawn."""
+        if not self._topic:
+            # that of what the client does: the scheduler forgets it after the client has left
+            self._topic = self.client.id
+            self.client.subscribe_topic(self._topic, self._receive)
+
+    def _stop_receiving(self) -> None:
+        topic, self._topic = self._topic, ""
+        if topic:
+            with suppress(Exception):  # the scheduler may be lost
+                self.client.unsubscribe_topic(topic)
 
     def _is_connected(self) -> bool:
         """Return whether the client still has its first connection to the scheduler.
@@ -168,73 +192,42 @@ class DaskSite:
     def _send(self) -> Iterator[tuple[Job, Outcome]]:
         """Send all unsent exposures in one graph; yield those that cannot be pickled."""
         unsent, self._unsent = self._unsent, {}
-        if not unsent:
+        packed: dict[Key, bytes] = {}
+        for key, job in unsent.items():
+            try:
+                packed[key] = pack_task(self.work, job, self._topic, key)
+            except Exception as error:
+                yield job, failure(job.number, job.path, error, Stopwatch())
+        if not packed:
             return
-        try:
-            self._send_together(unsent)
-        except Exception:  # find the exposure that failed
-            for key, job in unsent.items():
-                try:
-                    self._send_together({key: job})
-                except Exception as error:
-                    self._require_scheduler()
-                    yield job, failure(job.number, job.path, error, Stopwatch())
-
-    def _send_together(self, jobs: Mapping[Any, Job]) -> None:
-        first = min(job.number for job in jobs.values())
+        self._require_scheduler()
+        first = min(unsent[key].number for key in packed)
         futures = self.client.map(  # oldest first
-            self.work, list(jobs.values()), key=list(jobs), pure=False, priority=-first
+            run_task, list(packed.values()), key=list(packed), pure=False, priority=-first
         )
-        tasks = zip(jobs, jobs.values(), futures, strict=True)
-        self._track({key: _Task(job, future) for key, job, future in tasks})
+        for key, future in zip(packed, futures, strict=True):
+            self._running[key] = _Task(unsent[key], future)
 
-    def _compute(self, job: Job) -> tuple[Any, Sequence[Any]]:
-        """Return a job's future, and the writers of this process."""
+    def _compute(self, key: Key, job: Job) -> tuple[Any, Sequence[Any]]:
+        """Return the future of a task that sends a job's result, and this process's writers."""
         with dask.config.set({KEPT: math.inf}):  # its workers keep all tiles; dask spills
             graph, writers = prepare_job(job)
         try:
-            return self.client.compute(graph, priority=-job.number), writers
+            saved = self.client.compute(graph, priority=-job.number)
+            future = self.client.submit(
+                send_result, saved, self._topic, key, key=key, pure=False, priority=-job.number
+            )
         except BaseException:
             for writer in writers:
                 writer.abort()
             raise
+        return future, writers
 
-    # The following methods run in the client's event loop: a thread, or a wake-up, per exposure
-    # would cost more than everything else that this process does for it.
-
-    async def _follow(self, futures: Sequence[Any]) -> None:
-        """Wait for tasks to end, and fetch their results."""
-        await asyncio.gather(*map(self._follow_one, futures))
-
-    async def _follow_one(self, future: Any) -> None:
-        with suppress(Exception, asyncio.CancelledError):
-            await future.exception()  # waits for its end
-        if future.status != "finished":
-            await self._fetch([future])
-            return
-        self._done.append(future)
-        if len(self._done) == 1:
-            due = self._fetched + GATHERING_TIME - time.monotonic()
-            if due > 0:
-                await asyncio.sleep(due)
-            self._fetched = time.monotonic()
-            together, self._done = self._done, []
-            await self._fetch(together)
-
-    async def _fetch(self, futures: Sequence[Any]) -> None:
-        """Fetch the results of tasks that have ended."""
-        try:
-            results = await self.client.gather(futures)
-        except (Exception, asyncio.CancelledError) as error:
-            if len(futures) > 1:  # find the one that failed
-                await asyncio.gather(*(self._fetch([future]) for future in futures))
-                return
-            own = futures[0].status == "error"  # otherwise the connection failed, not the task
-            if not own and not self._is_connected():
-                return  # `collect` raises `SiteLostError`
-            results = [error if own else LostError(f"the scheduler lost it: {error}")]
-        for future, result in zip(futures, results, strict=True):
-            self._ended.put((future.key, result))
+    def _receive(self, event: tuple[float, Any]) -> None:
+        """Take a worker's message, or ignore what the scheduler reports under the same topic."""
+        _, message = event
+        if isinstance(message, tuple):
+            self._received.put(message)
 
     def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Wait for exposures to end, and return those that have.
@@ -245,27 +238,56 @@ class DaskSite:
             If the scheduler is gone.
         """
         outcomes = list(self._send())
-        with suppress(queue.Empty):
-            while True:
-                key, result = self._ended.get(timeout=0 if outcomes else timeout)
-                task = self._running.pop(key, None)
-                if task is not None:  # otherwise it was withdrawn
-                    outcomes.append((task.job, self._outcome(task, result)))
-                    task.future.release()
+        for key, packed in self._take_messages(0 if outcomes else timeout):
+            task = self._running.pop(key, None)
+            if task is not None:  # otherwise it was withdrawn
+                outcomes.append((task.job, self._outcome(task, packed)))
+                task.future.release()
+        outcomes += self._find_failures()
         if not outcomes:
             self._require_scheduler()
         return outcomes
 
-    def _outcome(self, task: _Task, result: Any) -> Outcome:
+    def _take_messages(self, timeout: float) -> Iterator[Message]:
+        """Wait for a message, and yield all that arrive within `GATHERING_TIME` of the last call.
+
+        A wake-up for each exposure would cost more than what is done with it.
+        """
+        with suppress(queue.Empty):
+            first = self._received.get(timeout=timeout)
+            time.sleep(max(0.0, self._took + GATHERING_TIME - time.monotonic()))
+            self._took = time.monotonic()
+            yield first
+            while True:
+                yield self._received.get_nowait()
+
+    def _find_failures(self) -> list[tuple[Job, Outcome]]:
+        """Return the exposures whose tasks have ended without a result, from time to time."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY or not self._is_connected():
+            return []
+        self._looked = now
+        ended = {k: t for k, t in self._running.items() if t.future.status in ENDED}
+        for key in ended:
+            del self._running[key]
+        return [(task.job, self._fail(task, _error_of(task.future))) for task in ended.values()]
+
+    def _outcome(self, task: _Task, packed: bytes) -> Outcome:
         for writer in task.writers:
             writer.abort()
-        if isinstance(result, BaseException):
-            error = _translate_error(result)
-            return failure(task.job.number, task.job.path, error, task.clock, task.remarks)
+        try:
+            result = unpack_result(packed)
+        except Exception as error:
+            return self._fail(task, error)
         if isinstance(result, Outcome):
             return result
         peaks = (*self._peaks(), peak_memory())
         return success(task.job, save_result(result), task.clock, task.remarks, peaks)
+
+    def _fail(self, task: _Task, error: BaseException) -> Outcome:
+        for writer in task.writers:
+            writer.abort()
+        return failure(task.job.number, task.job.path, error, task.clock, task.remarks)
 
     def _peaks(self) -> Sequence[MemoryPeak]:
         with suppress(Exception):  # only for display
@@ -302,6 +324,8 @@ class DaskSite:
         for task in tasks:
             for writer in task.writers:
                 writer.abort()
+        if numbers is None:
+            self._stop_receiving()
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:
         names = {str(key) for key in keys}
@@ -362,12 +386,13 @@ class DaskSite:
         return set()
 
 
-def _translate_error(error: BaseException) -> BaseException:
-    """Return calbatch's error for an error of dask."""
-    from distributed import CancelledError, KilledWorker
+def _error_of(future: Any) -> BaseException:
+    """Return calbatch's error for a task that has ended without a result."""
+    from distributed import KilledWorker
 
+    if future.status == "cancelled":
+        return LostError("the scheduler lost it")
+    error: BaseException = future.exception(timeout=ANSWER)
     if isinstance(error, KilledWorker):
         return DeathError(f"its worker died (the last was {error.last_worker.address})")
-    if isinstance(error, (CancelledError, asyncio.CancelledError)):
-        return LostError("the scheduler lost it")
     return error

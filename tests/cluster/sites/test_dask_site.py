@@ -1,12 +1,14 @@
 """The site that is a dask scheduler, with a fake client that keeps tasks until a test ends them."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from distributed import CancelledError, KilledWorker
+from distributed import KilledWorker
 from distributed.comm import CommClosedError
+from distributed.protocol.pickle import dumps
 from support.fake_dask import FakeClient
 from support.fakes import succeed
 from support.placed import jobs
@@ -21,14 +23,18 @@ from calbatch.cluster.sites.silence import Condition, SilentWorker
 
 @pytest.fixture
 def client():
-    made = FakeClient()
-    yield made
-    made.close()
+    return FakeClient()
 
 
 @pytest.fixture
 def site(client):
     return DaskSite(client, "exposure", "on two workers")
+
+
+@pytest.fixture(autouse=True)
+def look_always(monkeypatch):
+    """Look for failed tasks in each call."""
+    monkeypatch.setattr(dask_site, "LOOK_EVERY", -1.0)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_a_scheduler_that_does_not_answer_leaves_the_room_as_it_was(site, client
 
 def test_exposures_are_sent_together_oldest_first(site, client, three):
     submit_all(site, three[1:])
-    assert sorted(client.futures) == [1, 2]
+    assert client.graphs == [[1, 2]]
     assert client.priorities == {1: -1, 2: -1}
     keys = [future.key for future in client.futures.values()]
     assert [key[:2] for key in keys] == [(f"{three[0].step.name}-b", n) for n in (1, 2)]
@@ -90,13 +96,28 @@ def test_outcomes_arrive_as_workers_return_them(site, client, three):
     assert sorted(collect(site, 2)) == [0, 2]
 
 
-def test_results_that_end_together_are_fetched_together(site, client, three):
+def test_results_that_arrive_together_are_collected_together(site, client, three):
     submit_all(site, three)
-    site._fetched = dask_site.time.monotonic()
     for number in range(3):
         client.end(number, succeed(three[number]))
-    collect(site, 3)
-    assert client.fetches == [3]
+    assert [job.number for job, _ in site.collect(10)] == [0, 1, 2]
+
+
+def test_other_messages_of_the_topic_are_ignored(site, client, three):
+    submit_all(site, three)
+    client.send({"action": "update-graph"})
+    assert site.collect(0) == []
+
+
+def test_an_outcome_is_that_of_a_task_rather_than_an_exposure(site, client, three):
+    submit_all(site, three)
+    site.withdraw([1])
+    submit_all(site, [three[1]])
+    key = client.futures[1].key
+    client.send(((*key[:2], key[2] - 1), dumps(succeed(three[1]))))  # of the first attempt
+    assert site.collect(0) == []
+    client.end(1, succeed(three[1]))
+    assert list(collect(site, 1)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +125,6 @@ def test_results_that_end_together_are_fetched_together(site, client, three):
     [
         (KilledWorker("t", SimpleNamespace(address="tcp://w:1"), 1), FailureKind.DEATH,
          "its worker died (the last was tcp://w:1)"),
-        (CancelledError("t"), FailureKind.LOST, "the scheduler lost it"),
         (OSError("no such device"), FailureKind.FAULT, "no such device"),
     ],
 )  # fmt: skip
@@ -116,38 +136,34 @@ def test_a_failed_task_is_a_failed_exposure(site, client, three, error, kind, wo
     assert outcome.error == f"/in/e1_uncal.fits: {words}"
 
 
-def test_a_result_that_cannot_be_fetched_is_lost(site, client, three):
-    async def gather(futures):
-        raise OSError("connection closed")
-
+def test_a_task_that_the_scheduler_cancels_is_lost(site, client, three):
     submit_all(site, three)
-    client.gather = gather
-    client.end(0, succeed(three[0]))
-    outcome = collect(site, 1)[0]
+    client.futures[2].status = "cancelled"
+    outcome = collect(site, 1)[2]
     assert outcome.kind is FailureKind.LOST
-    assert "the scheduler lost it: connection closed" in outcome.error
+    assert outcome.error == "/in/e2_uncal.fits: the scheduler lost it"
 
 
-def test_one_bad_result_does_not_lose_those_fetched_with_it(site, client, three):
-    async def gather(futures):
-        if any(f is client.futures[1] for f in futures):
-            raise OSError("connection closed")
-        return [f.result for f in futures]
-
+def test_a_result_that_arrived_before_its_worker_died_counts(site, client, three):
     submit_all(site, three)
-    site._fetched = dask_site.time.monotonic()
-    client.gather = gather
-    for number in range(3):
-        client.end(number, succeed(three[number]))
-    found = collect(site, 3)
-    assert [found[n].failed for n in range(3)] == [False, True, False]
+    client.end(0, succeed(three[0]))
+    client.end(0, KilledWorker("t", SimpleNamespace(address="tcp://w:1"), 1))
+    assert not collect(site, 1)[0].failed
+    assert site.collect(0) == []
+
+
+def test_a_result_that_cannot_be_read_fails_its_exposure_alone(site, client, three):
+    submit_all(site, three)
+    client.send((client.futures[1].key, b"damaged"))
+    client.end(2, succeed(three[2]))
+    found = collect(site, 2)
+    assert [found[n].failed for n in (1, 2)] == [True, False]
 
 
 def test_an_exposure_that_cannot_be_pickled_fails_alone(site, client, three):
-    client.unpicklable = {1}
-    [(job, outcome)] = submit_all(site, three)
-    assert job.number == 1
-    assert "cannot pickle it" in outcome.error
+    bad = replace(three[1], association=threading.Lock())
+    [(job, outcome)] = submit_all(site, [three[0], bad, three[2]])
+    assert (job.number, outcome.failed) == (1, True)
     assert sorted(client.futures) == [0, 2]
 
 
@@ -162,8 +178,6 @@ def test_nothing_is_submitted_to_a_lost_scheduler(site, client, three):
 def test_outcomes_that_have_arrived_are_collected_before_a_loss_is_reported(site, client, three):
     submit_all(site, three)
     client.end(0, succeed(three[0]))
-    while site._ended.empty():
-        threading.Event().wait(0.001)
     client.status = "closed"
     assert [job.number for job, _ in site.collect(0)] == [0]
     with pytest.raises(SiteLostError):
@@ -175,10 +189,8 @@ def test_a_client_that_has_connected_again_has_lost_its_exposures(site, client, 
     client.reconnect()
     with pytest.raises(SiteLostError, match="the connection to the scheduler was lost"):
         site.collect(0)
-    while len(client.fetches) < 3:  # no exposure has failed, or counts a try
-        threading.Event().wait(0.001)
-    with pytest.raises(SiteLostError):
-        site.collect(0.05)
+    with pytest.raises(SiteLostError):  # no exposure has failed, or counts a try
+        site.collect(0)
     with pytest.raises(SiteLostError):
         site.submit(three[0])
 
@@ -223,6 +235,14 @@ def test_a_scheduler_that_does_not_answer_runs_nothing_that_is_known(site, clien
     submit_all(site, three)
     client.scheduler.processing = silent
     assert site.running_numbers() == set()
+
+
+def test_messages_are_received_until_all_exposures_are_withdrawn(site, client, three):
+    submit_all(site, three)
+    site.withdraw([0])
+    assert list(client.topics) == [client.id]
+    site.withdraw()
+    assert client.topics == {}
 
 
 # -- silent workers ----------------------------------------------------------------------------
