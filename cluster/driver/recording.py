@@ -17,7 +17,7 @@ from calbatch.cluster.planning.dependencies import (
     UnitResult,
     describe_blocking_failure,
 )
-from calbatch.cluster.planning.identity import ReferenceChecksums, json_digest
+from calbatch.cluster.planning.identity import ReferenceChecksums
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 
 OutcomeCallback = Callable[[Outcome], None]
@@ -262,10 +262,8 @@ class Recorder:
             self._count_outcome(Outcome(number=unit.number, path=unit.path, error=error))
 
     def _references(self, planned: PlannedExposure) -> str:
-        files = planned.files()
-        sums = self.sums.wait_for(files)
-        body = {kind: [path, sums[kind]] for kind, path in files.items()}
-        return self._body(json_digest(body), body)
+        summed = self.sums.wait_for(planned.files())
+        return self._body(summed.key, summed.body)
 
     def record_event(self, kind: str, text: str) -> None:
         """Record an event of the batch."""

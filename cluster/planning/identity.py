@@ -14,6 +14,8 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
@@ -133,6 +135,33 @@ def overrides_of(step: Step) -> dict[str, str]:
     return overrides
 
 
+@dataclass(frozen=True)
+class SummedReferences:
+    """The references of an exposure with their checksums.
+
+    Attributes
+    ----------
+    body : mapping
+        Path and checksum by type, as the ledger stores them.
+    """
+
+    body: Mapping[str, Sequence[str]]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the body."""
+        return json_digest(self.body)
+
+    @cached_property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """Name and checksum by type."""
+        return {kind: [Path(path).name, total] for kind, (path, total) in self.body.items()}
+
+
+MOST_SETS = 256
+"""Maximum number of sets of references that are remembered; most exposures of a batch share few."""
+
+
 class ReferenceChecksums:
     """SHA-1 checksums of reference files, each computed once, in the background.
 
@@ -156,6 +185,7 @@ class ReferenceChecksums:
         self._pool = ThreadPool(1, "reference-sums")
         self._found: dict[str, Future[str]] = {}
         self._guard = threading.Lock()
+        self._wait_for = lru_cache(MOST_SETS)(self._sum_up)
 
     def schedule(self, path: str) -> Future[str]:
         """Start computing a file's checksum; ``N/A`` and models in memory stand for themselves."""
@@ -190,10 +220,13 @@ class ReferenceChecksums:
             self._memory.add(path, before, checksum)
         return checksum
 
-    def wait_for(self, files: Mapping[str, str]) -> dict[str, str]:
-        """Return the checksums of files by reference type, after waiting for them."""
-        futures = {kind: self.schedule(path) for kind, path in files.items()}
-        return {kind: future.result() for kind, future in futures.items()}
+    def wait_for(self, files: Mapping[str, str]) -> SummedReferences:
+        """Return files by reference type with their checksums, after waiting for these."""
+        return self._wait_for(tuple(files.items()))
+
+    def _sum_up(self, files: Sequence[tuple[str, str]]) -> SummedReferences:
+        futures = [(kind, path, self.schedule(path)) for kind, path in files]
+        return SummedReferences({kind: [path, future.result()] for kind, path, future in futures})
 
     def close(self) -> None:
         """Cancel checksums that have not been started, wait for the one that has, and save all."""

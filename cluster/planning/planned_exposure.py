@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from calbatch.calibrate.references import ResolvedReferences
@@ -128,13 +127,9 @@ class PlannedExposure:
         """Yield the exposure's identity, then those that the same work has in older ledgers."""
         if self.source is None:
             return
-        files = self.files()
-        checksums = sums.wait_for(files)
-        names_and_checksums = {
-            kind: [Path(path).name, checksums[kind]] for kind, path in files.items()
-        }
+        names = sums.wait_for(self.files()).names
         for digest in (self.settings.digest, *self.settings.earlier_digests):
-            yield identity(self.source, digest, names_and_checksums, self._members())
+            yield identity(self.source, digest, names, self._members())
 
     def _members(self) -> list[Any]:
         """Return the values that identify the members, such as versions of files and makers."""

@@ -42,7 +42,7 @@ def run_batch(memory, path):
     recorded = []
     sums = ReferenceChecksums(lambda *_: None, lambda *row: recorded.append(row), memory)
     try:
-        return sums.wait_for({"gain": str(path)})["gain"], recorded
+        return sums.wait_for({"gain": str(path)}).body["gain"][1], recorded
     finally:
         sums.close()
 

@@ -203,9 +203,10 @@ class TestReferenceChecksums:
     def test_a_file_is_read_once_and_recorded(self, tmp_path, sums, recorded):
         path = tmp_path / "gain.fits"
         path.write_bytes(b"abc")
-        assert sums.wait_for({"gain": str(path), "other": str(path)}) == dict.fromkeys(
-            ("gain", "other"), SHA1
-        )
+        found = sums.wait_for({"gain": str(path), "other": str(path)})
+        assert found.body == {"gain": [str(path), SHA1], "other": [str(path), SHA1]}
+        assert found.names == {"gain": ["gain.fits", SHA1], "other": ["gain.fits", SHA1]}
+        assert found.key == json_digest(found.body)
         assert list(recorded.values()) == [SHA1]
         assert sums.schedule(str(path)) is sums.schedule(str(path))
 
@@ -214,15 +215,23 @@ class TestReferenceChecksums:
         path.write_bytes(b"abc")
         status = path.stat()
         recorded[str(path), status.st_size, status.st_mtime_ns] = "known"
-        assert sums.wait_for({"gain": str(path)}) == {"gain": "known"}
+        assert sums.wait_for({"gain": str(path)}).body == {"gain": [str(path), "known"]}
 
     def test_values_that_are_not_files_stand_for_themselves(self, sums):
         values = {"gain": "N/A", "dark": "<DarkModel in memory>"}
-        assert sums.wait_for(values) == values
+        assert sums.wait_for(values).body == {kind: [v, v] for kind, v in values.items()}
 
     def test_an_unreadable_file_is_no_error_here(self, tmp_path, sums):
-        (found,) = sums.wait_for({"gain": str(tmp_path / "absent")}).values()
+        (_, found) = sums.wait_for({"gain": str(tmp_path / "absent")}).body["gain"]
         assert found.startswith("unreadable: ")
+
+    def test_files_are_looked_up_once_for_all_exposures_that_use_them(self, tmp_path, sums):
+        path = tmp_path / "gain.fits"
+        path.write_bytes(b"abc")
+        first = sums.wait_for({"gain": str(path)})
+        path.unlink()
+        assert sums.wait_for({"gain": str(path)}) is first
+        assert sums.wait_for({"dark": str(path)}).body == {"dark": [str(path), SHA1]}
 
     def test_closing_cancels_checksums_that_have_not_started(self, tmp_path):
         started, go_on = threading.Event(), threading.Event()
