@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
+from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+V = TypeVar("V")
+
+CHUNK = 4
+"""Number of values that a thread takes at a time."""
 
 
 class ThreadPool(ThreadPoolExecutor):
@@ -27,6 +32,16 @@ class ThreadPool(ThreadPoolExecutor):
         """Schedule a call; interrupts that arrive meanwhile are handled after it."""
         with defer_interrupts():
             return super().submit(partial(copy_context().run, fn, *args, **kwargs))
+
+    def map_in_chunks(self, function: Callable[[V], T], values: Sequence[V]) -> list[T]:
+        """Return the results of a short function for each value.
+
+        A thread takes up to `CHUNK` values at a time, since each handing over costs time.
+        """
+        size = max(1, min(CHUNK, -(-len(values) // self._max_workers)))
+        chunks = [values[at : at + size] for at in range(0, len(values), size)]
+        found = self.map(lambda chunk: [function(value) for value in chunk], chunks)
+        return list(chain.from_iterable(found))
 
 
 @contextmanager

@@ -223,9 +223,7 @@ class Planner:
         """
         before: dict[int, str] = {}
         if self.history is not None:
-            versions = list(
-                self._pool.map(current_version, [planned.path for planned in exposures])
-            )
+            versions = self._pool.map_in_chunks(current_version, [p.path for p in exposures])
             headers = self.history.find_headers([v for v in versions if v is not None])
             for planned, version in zip(exposures, versions, strict=True):
                 if version is None or version.path not in headers:
@@ -237,7 +235,7 @@ class Planner:
                     _set_known_header(planned, version, header)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated and recorded when it is calibrated
-            list(self._pool.map(self._read_header, [p for p in exposures if not p.is_known]))
+            self._pool.map_in_chunks(self._read_header, [p for p in exposures if not p.is_known])
         for planned in exposures:
             if planned.number in before and planned.source is not None:
                 planned.is_known = planned.source.header_digest == before[planned.number]
@@ -314,9 +312,8 @@ class Planner:
             planned.content = contents.get(done, "")
             planned.earlier_products = () if self.rerun.force else products.get(done, ())
         candidates = [planned for planned, _ in identified if planned.earlier_products]
-        for planned, stay in zip(
-            candidates, self._pool.map(self._is_up_to_date, candidates), strict=True
-        ):
+        up_to_date = self._pool.map_in_chunks(self._is_up_to_date, candidates)
+        for planned, stay in zip(candidates, up_to_date, strict=True):
             planned.earlier_products = planned.earlier_products if stay else ()
 
     def _is_up_to_date(self, planned: PlannedExposure) -> bool:

@@ -89,3 +89,16 @@ def test_functions_are_called_in_the_context_of_their_submission():
     variable.set("ours")
     with ThreadPool(1) as pool:
         assert pool.submit(variable.get).result() == "ours"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 11])
+def test_results_of_chunks_are_in_the_order_of_the_values(count):
+    with ThreadPool(2) as pool:
+        assert pool.map_in_chunks(str, range(count)) == list(map(str, range(count)))
+
+
+def test_few_values_are_given_to_all_threads():
+    together = threading.Barrier(4)
+    with ThreadPool(4) as pool:
+        turns = pool.map_in_chunks(lambda _: together.wait(60), range(4))
+    assert sorted(turns) == [0, 1, 2, 3]
