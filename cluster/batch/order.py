@@ -99,7 +99,13 @@ class Order:
         )
 
     def choose_place(
-        self, step: Step, count: int, paths: Iterable[Location], *, is_proven: bool
+        self,
+        step: Step,
+        count: int,
+        paths: Iterable[Location],
+        *,
+        is_proven: bool,
+        has_killed: bool = False,
     ) -> Place:
         """Return the place for a batch.
 
@@ -114,12 +120,15 @@ class Order:
         is_proven : bool
             False if the exposures include some whose last calibration did not end well: one that
             ends its process is not to end this one.
+        has_killed : bool
+            True if the exposures include one over which a process died.
         """
         is_trusted = is_proven and count <= FEW and _is_own_code(step)
         if is_trusted:
             paths = list(paths)
             is_trusted = all(map(_is_uncompressed, paths))
-        return choose_place(self.site, count, total_bytes(paths), is_trusted=is_trusted)
+        size = total_bytes(paths)
+        return choose_place(self.site, count, size, is_trusted=is_trusted, has_killed=has_killed)
 
     def as_json(self) -> dict[str, Any]:
         """Return the order in the form stored in the ledger, which JSON can represent."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from calbatch.cluster.batch.manifest import write_manifest
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.reconfiguring import reconfigure
 from calbatch.cluster.driver.control import withdraw_stop_request
+from calbatch.cluster.driver.deaths import RecordedDeath, find_deaths, record_driver_deaths
 from calbatch.cluster.driver.staging import take_over
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder, make_batch_name, remove_batch
@@ -67,6 +68,9 @@ class RegisteredBatch:
         The open ledger, if it is held for the driver.
     dependencies : Dependencies
         The units that are more than one file.
+    deaths : mapping
+        The deaths that earlier drivers have left, by exposure; see
+        `calbatch.cluster.driver.deaths.find_deaths`.
     """
 
     folder: BatchFolder
@@ -78,12 +82,17 @@ class RegisteredBatch:
     is_proven: bool = False
     ledger: Ledger | None = None
     dependencies: Dependencies = field(default_factory=Dependencies)
+    deaths: Mapping[int, Sequence[RecordedDeath]] = field(default_factory=dict)
 
     @property
     def place(self) -> placement.Place:
         """The place where the batch runs."""
         return self.order.choose_place(
-            self.step, len(self.inputs), self.inputs.paths(), is_proven=self.is_proven
+            self.step,
+            len(self.inputs),
+            self.inputs.paths(),
+            is_proven=self.is_proven,
+            has_killed=bool(self.deaths),
         )
 
     @contextmanager
@@ -175,6 +184,7 @@ def begin_batch(
     folder.secure()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
+        record_driver_deaths(ledger, folder, living_batches(ledger, 0))
         if order.rerun.only_failed:
             graph = select_failed(graph, ledger, output)
         is_proven = not ledger.has_open_ends(graph.paths)
@@ -201,6 +211,7 @@ def begin_batch(
             is_proven=is_proven,
             ledger=ledger if hold else None,
             dependencies=Dependencies(graph.units),
+            deaths=find_deaths(ledger, ledger.batch(folder.name).id),
         )
         if hold:
             stack.pop_all()
@@ -238,6 +249,7 @@ def resume_batch(
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
         row = ledger.batch(folder.name)
+        record_driver_deaths(ledger, folder, living_batches(ledger, row.id))
         with decoding(ledger.path):
             order = Order.from_json(row.request)
         step = reconfigure(folder, row)
@@ -256,6 +268,7 @@ def resume_batch(
             total=row.total,
             ledger=ledger if hold else None,
             dependencies=load_dependencies(ledger, row.id),
+            deaths=find_deaths(ledger, row.id),
         )
         if hold:
             stack.pop_all()

@@ -312,7 +312,7 @@ class _Session:
             control=folder.control,
             staging=staging,
         )
-        return Driver(setup, feed, recorder, order.policy)
+        return Driver(setup, feed, recorder, order.policy, deaths=self.registered.deaths)
 
     @contextmanager
     def _enter(self, display: ProgressDisplay, batch: int, alone: bool) -> Iterator[Site]:

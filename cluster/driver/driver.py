@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from calbatch.cluster.driver.batch_setup import BatchSetup
 from calbatch.cluster.driver.control import StopRequest, read_stop_request
+from calbatch.cluster.driver.deaths import RecordedDeath, explain_death
 from calbatch.cluster.driver.feed import Feed
 from calbatch.cluster.driver.recording import Attempt, Recorder
 from calbatch.cluster.driver.retry_queue import RetryQueue
@@ -17,11 +18,10 @@ from calbatch.cluster.driver.room import Room
 from calbatch.cluster.errors import FencedError, LostError, RequestError, SiteLostError
 from calbatch.cluster.exposure.interrupts import require_no_interrupt
 from calbatch.cluster.exposure.job import Job
-from calbatch.cluster.exposure.log import collect_log, find_memory_exhaustion
+from calbatch.cluster.exposure.log import collect_log
 from calbatch.cluster.exposure.outcome import Outcome, Stopwatch, failure
 from calbatch.cluster.exposure.policy import (
     DEATHS,
-    FailureHistory,
     FailureKind,
     RetryAction,
     RetryPolicy,
@@ -55,6 +55,8 @@ class Driver:
         Writes outcomes to the ledger.
     policy : RetryPolicy, optional
         Limits on retries and waiting.
+    deaths : mapping, optional
+        The deaths that earlier drivers have left, by exposure.
 
     Attributes
     ----------
@@ -63,10 +65,16 @@ class Driver:
     """
 
     def __init__(
-        self, setup: BatchSetup, feed: Feed, recorder: Recorder, policy: RetryPolicy | None = None
+        self,
+        setup: BatchSetup,
+        feed: Feed,
+        recorder: Recorder,
+        policy: RetryPolicy | None = None,
+        *,
+        deaths: Mapping[int, Sequence[RecordedDeath]] | None = None,
     ) -> None:
         self.setup, self.feed, self.recorder = setup, feed, recorder
-        self.policy = policy or RetryPolicy()
+        self.policy, self._deaths = policy or RetryPolicy(), deaths or {}
         self.stopping = ""
         self._running: dict[int, Attempt] = {}  # the window: submitted, and not yet settled
         self._waiting = RetryQueue()
@@ -211,10 +219,18 @@ class Driver:
             self.recorder.record_kept(planned, _earlier_outcome(planned))
             return None
         self.recorder.record_plan(planned)
-        if planned.deaths >= self.policy.deaths_alone:  # was quarantined: retry once, alone
-            deaths = self.policy.deaths_alone - 1
-            attempt = replace(attempt, alone=True, history=FailureHistory(deaths_alone=deaths))
-            self._waiting.add(attempt)
+        deaths = self._deaths.get(planned.number, ())
+        action = self.policy.recall(attempt.history, planned.deaths, [d.kind for d in deaths])
+        if action is RetryAction.QUARANTINE:
+            number, path, (kind, reason) = planned.number, planned.path, deaths[-1]
+            self._end(
+                attempt, Outcome(number=number, path=path, error=reason, kind=kind), "", action
+            )
+            return None
+        if action is RetryAction.ALONE:
+            if deaths:
+                self.recorder.say(f"{deaths[-1].reason}; it runs alone, after all others")
+            self._waiting.add(replace(attempt, alone=True))
             return None
         return attempt
 
@@ -250,7 +266,7 @@ class Driver:
             self._room.expect(sum(product.size for product in outcome.written))
             self.recorder.record_outcome(attempt, outcome)
             return
-        outcome = _explain_death(outcome, log)
+        outcome = explain_death(outcome, log)
         self._logs_seen = self._logs_seen or bool(log)
         if (
             outcome.kind is FailureKind.DEATH
@@ -291,8 +307,8 @@ class Driver:
         action: RetryAction = RetryAction.FAIL,
     ) -> None:
         if action is RetryAction.QUARANTINE:
-            workers = format_count(attempt.history.deaths_alone, "worker")
-            text = f"{outcome.error}; quarantined: {workers} died while it was running alone"
+            processes = format_count(attempt.history.deaths_alone, "process", "processes")
+            text = f"{outcome.error}; quarantined: {processes} died while it was running alone"
             outcome = replace(outcome, error=text)
         self.recorder.record_outcome(attempt, outcome, log, action)
         if self.policy.fail_fast and not self.stopping:
@@ -373,16 +389,3 @@ def _earlier_outcome(planned: PlannedExposure) -> Outcome:
         content=planned.content,
         kept=True,
     )
-
-
-def _explain_death(outcome: Outcome, log: str) -> Outcome:
-    """Return an outcome with the reason for a worker's death, if its log shows one."""
-    if outcome.kind is not FailureKind.DEATH:
-        return outcome
-    memory = find_memory_exhaustion(log)
-    if memory:
-        return replace(outcome, kind=FailureKind.MEMORY, error=f"{outcome.path}: {memory}")
-    fatal = next((line for line in log.splitlines() if line.startswith("Fatal Python error")), "")
-    if fatal:
-        return replace(outcome, kind=FailureKind.CRASH, error=f"{outcome.error}: {fatal}")
-    return outcome

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from calbatch.cluster.exposure.log import find_process
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureHistory, RetryAction
 from calbatch.cluster.ledger import Ledger, ProductRow
@@ -161,7 +162,7 @@ class Recorder:
     def _record_attempt(self, attempt: Attempt, outcome: Outcome, log: str, result: str) -> None:
         """Record the end of an attempt."""
         text = "\n".join(filter(None, (*outcome.warnings, outcome.details, log)))
-        worker = outcome.peaks[0].process if outcome.peaks and not log else _worker(log)
+        worker = outcome.peaks[0].process if outcome.peaks and not log else find_process(log)
         self.ledger.add_attempt(
             self.batch, attempt.planned.number,
             number=attempt.serial, alone=int(attempt.alone), worker=worker,
@@ -268,9 +269,3 @@ class Recorder:
     def record_event(self, kind: str, text: str) -> None:
         """Record an event of the batch."""
         self.ledger.add_event(self.batch, kind, text)
-
-
-def _worker(log: str) -> str:
-    """Return the process that wrote a log."""
-    first = log.partition("\n")[0]
-    return first.rpartition(" in ")[2] if first.startswith("began ") else ""

@@ -1,4 +1,4 @@
-"""Log files of attempts, which outlive their workers."""
+"""Log files of attempts, which outlive their processes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ class _MemoryMonitor(threading.Thread):
 def log_to_file(path: Path | None, limit: int = 0) -> Iterator[None]:
     """Log to a file while an exposure is calibrated, and remove the file afterwards.
 
-    If the process dies, the driver reads the file: a crash of compiled code leaves a traceback, and
-    growing memory its size.
+    If the process dies, its driver, or the next one, reads the file: a crash of compiled code
+    leaves a traceback, and growing memory its size. A process that already writes the tracebacks of
+    crashes elsewhere, as a user's own may, continues to.
 
     Parameters
     ----------
@@ -82,14 +83,17 @@ def log_to_file(path: Path | None, limit: int = 0) -> Iterator[None]:
     print(f"began {_now()} in {socket.gethostname()}:{os.getpid()}", file=file, flush=True)
     memory = _MemoryMonitor(file, limit) if limit else None
     log = logging.getLogger("calbatch")
+    catches_crashes = not faulthandler.is_enabled()
     try:
-        faulthandler.enable(file)
+        if catches_crashes:
+            faulthandler.enable(file)
         log.addHandler(handler)
         if memory:
             memory.start()
         yield
     finally:
-        faulthandler.disable()
+        if catches_crashes:
+            faulthandler.disable()
         log.removeHandler(handler)
         if memory:
             memory.stop.set()
@@ -115,7 +119,7 @@ def _now() -> str:
 
 
 def collect_log(path: Path) -> str:
-    """Return the text of a dead worker's log and remove the file; "" if there is none."""
+    """Return the text of a dead process's log and remove the file; "" if there is none."""
     try:
         with path.open("rb") as file:
             text = file.read(LONGEST)
@@ -129,6 +133,12 @@ def collect_log(path: Path) -> str:
     except OSError:
         return ""
     return text.decode("utf-8", "backslashreplace")
+
+
+def find_process(log: str) -> str:
+    """Return the process that wrote a log, as ``HOST:PID``; "" if the log does not name it."""
+    first = log.partition("\n")[0]
+    return first.rpartition(" in ")[2] if first.startswith("began ") else ""
 
 
 def find_memory_exhaustion(log: str) -> str:

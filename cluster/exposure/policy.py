@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,7 +46,7 @@ class FailureHistory:
     counts : dict
         Number of failures of each kind.
     deaths_alone : int
-        Number of workers that died while the exposure was running alone.
+        Number of processes that died while the exposure was running alone.
     unexplained : int
         Number of those deaths without a known reason.
     """
@@ -151,6 +152,28 @@ class RetryPolicy:
         if kind is FailureKind.STORAGE and count <= self.retries:
             return RetryDecision(RetryAction.AGAIN, self.delay(count))
         return RetryDecision(RetryAction.FAIL)
+
+    def recall(
+        self, history: FailureHistory, deaths: int, kinds: Iterable[FailureKind]
+    ) -> RetryAction:
+        """Add the records of earlier drivers to an exposure's history; return how to begin it.
+
+        Parameters
+        ----------
+        history : FailureHistory
+            The exposure's history; updated in place.
+        deaths : int
+            Worker deaths, while running alone, of the same work when it last ended.
+        kinds : iterable of FailureKind
+            Kinds of the deaths since then, while running alone.
+        """
+        for kind in kinds:
+            self.decide(kind, history, alone=True)
+        if deaths >= self.deaths_alone > history.blame:  # was quarantined: retry once
+            history.deaths_alone += self.deaths_alone - 1
+        if history.blame >= self.deaths_alone:
+            return RetryAction.QUARANTINE
+        return RetryAction.ALONE if history.deaths_alone else RetryAction.AGAIN
 
     def _after_death(
         self, kind: FailureKind, history: FailureHistory, *, alone: bool

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.ledger.header_rows import HeaderRows
-from calbatch.cluster.ledger.records import BatchRow, ProductRow
+from calbatch.cluster.ledger.records import FAILED, OPEN, BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.sqlite_errors import decoding
 
@@ -107,6 +107,42 @@ class HistoryQueries(HeaderRows):
         rows = self._rows(query, *map(str, paths))
         return any(row["deaths"] or row["state"] not in ("done", "kept") for row in rows)
 
+    def find_exposure(self, batch: int, number: int) -> dict[str, Any] | None:
+        """Return the row of an exposure; None if there is none."""
+        query = "SELECT * FROM exposures WHERE batch = ? AND number = ?"
+        return next(self._rows(query, batch, number), None)
+
+    def find_unsettled_deaths(self, batch: int) -> dict[int, list[tuple[str, str]]]:
+        """Return the deaths of processes that the exposures of a batch have not been judged for.
+
+        They happened while an exposure was running alone, and its driver did not live to end it:
+        in this batch, or in another one with the same pipeline and parameters. Each is the result
+        and the reason of an attempt.
+
+        An exposure whose input has not been calibrated since the last death has an entry, if only
+        an empty one: it has been judged, as it was quarantined, or worked on otherwise.
+        """
+        query = (
+            "SELECT now.number, attempts.result, attempts.reason FROM batches AS mine "
+            "CROSS JOIN batches AS theirs ON theirs.id != mine.id OR mine.started IS NOT NULL "
+            "CROSS JOIN exposures AS earlier ON earlier.batch = theirs.id AND earlier.deaths > 0 "
+            f"AND earlier.state IN {_texts(OPEN + FAILED)} "
+            "CROSS JOIN exposures AS now ON now.batch = mine.id AND now.path = earlier.path "
+            "LEFT JOIN attempts ON attempts.exposure = earlier.id AND attempts.alone "
+            "AND attempts.result IN ('death', 'crash', 'memory') "
+            f"AND earlier.state IN {_texts(OPEN)} AND earlier.reason != '' "  # not reopened since
+            "AND theirs.pipeline = mine.pipeline AND theirs.parameters = mine.parameters "
+            "WHERE mine.id = ? AND NOT EXISTS (SELECT 1 FROM exposures AS later "
+            "WHERE later.id > earlier.id AND later.path = earlier.path "
+            "AND later.ended IS NOT NULL) ORDER BY attempts.id"  # reopened since, or not
+        )
+        found: dict[int, list[tuple[str, str]]] = {}
+        for row in self._rows(query, batch):
+            deaths = found.setdefault(row["number"], [])
+            if row["result"] is not None:
+                deaths.append((row["result"], row["reason"]))
+        return found
+
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""
         query = (
@@ -146,6 +182,10 @@ class HistoryQueries(HeaderRows):
         """Return the number of attempts at each exposure of a batch that has had any."""
         query = "SELECT number, attempts FROM exposures WHERE batch = ? AND attempts > 0"
         return {row["number"]: row["attempts"] for row in self._rows(query, batch)}
+
+
+def _texts(values: Iterable[str]) -> str:
+    return "({})".format(", ".join(f"'{value}'" for value in values))
 
 
 def _marks(values: Collection[Any]) -> str:

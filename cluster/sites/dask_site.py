@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import math
 import queue
 import time
@@ -15,6 +16,7 @@ import dask
 
 from calbatch.cluster.errors import DeathError, LostError, SiteLostError
 from calbatch.cluster.exposure.job import Job, calibrate, prepare_job, success
+from calbatch.cluster.exposure.log import log_to_file
 from calbatch.cluster.exposure.outcome import (
     MemoryPeak,
     Outcome,
@@ -82,6 +84,7 @@ def _calibrate(job: Job) -> Outcome:
     from distributed.metrics import context_meter
 
     limit = getattr(get_worker().memory_manager, "memory_limit", None)
+    faulthandler.disable()  # its crash belongs in the log of the exposure
     outcome = calibrate(job, memory=int(limit or 0))
     for step, seconds in outcome.stages.items():  # on the page Fine Performance Metrics
         context_meter.digest_metric(step, seconds, "seconds")
@@ -157,7 +160,7 @@ class DaskSite:
     def _submit_tiles(self, key: Key, job: Job) -> Outcome | None:
         clock, remarks = Stopwatch(), list[str]()
         try:
-            with collect_warnings(remarks):
+            with log_to_file(job.log), collect_warnings(remarks):  # in this process
                 future, writers = self._compute(key, job)
         except Exception as error:  # fails this exposure only
             self._require_scheduler()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 
 from calbatch.cluster.exposure.job import Job, calibrate
 from calbatch.cluster.exposure.outcome import Outcome
@@ -33,11 +32,8 @@ class InProcess:
         return 1
 
     def submit(self, job: Job) -> None:
-        """Keep an exposure until `collect` calibrates it.
-
-        It has no log file, because log files serve to explain the deaths of other processes.
-        """
-        self._waiting.append(replace(job, log=None))
+        """Keep an exposure until `collect` calibrates it."""
+        self._waiting.append(job)
 
     def collect(self, timeout: float) -> list[tuple[Job, Outcome]]:
         """Calibrate the submitted exposures, and return their outcomes."""

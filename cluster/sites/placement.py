@@ -152,7 +152,12 @@ def check_request(request: SiteRequest) -> None:
 
 
 def choose_place(
-    request: SiteRequest, exposures: int, size: int, *, is_trusted: bool = False
+    request: SiteRequest,
+    exposures: int,
+    size: int,
+    *,
+    is_trusted: bool = False,
+    has_killed: bool = False,
 ) -> Place:
     """Return the place for a request, with all open choices resolved.
 
@@ -167,6 +172,9 @@ def choose_place(
     is_trusted : bool
         True if only calbatch's own code reads and calibrates them, and none has failed before.
         Other code may crash a process, which is not to be this one.
+    has_killed : bool
+        True if a process died over one of them. What is open is then chosen such that nothing of
+        an exposure runs in this process.
 
     Raises
     ------
@@ -185,7 +193,8 @@ def choose_place(
         is_open = request.grain == "auto" and not request.workers
         is_few = is_open and is_trusted and exposures <= FEW and size <= FEW_BYTES
         is_brief = size <= SMALL_BATCH or is_few
-        scheduler = "threads" if is_brief or _cores() == 1 else "local"
+        is_here = not has_killed and (is_brief or _cores() == 1)
+        scheduler = "threads" if is_here else "local"
     if "://" in scheduler:
         return Place(scheduler, 0, _grain_elsewhere(request), request.insecure)
     if scheduler == "sync":
@@ -200,7 +209,7 @@ def choose_place(
     workers = request.workers or _affordable_workers()
     grain = request.grain
     if grain == "auto":  # with fewer exposures than workers, some workers would be idle
-        grain = "tile" if exposures < workers else "exposure"
+        grain = "tile" if exposures < workers and not has_killed else "exposure"
     if grain == "exposure" and not request.workers:
         workers = max(1, min(workers, exposures))
     return Place(scheduler, workers, grain)

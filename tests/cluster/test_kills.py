@@ -20,6 +20,7 @@ from support.placed import eventually
 from support.toys import registered_toys, write_association
 
 from calbatch.cluster.batch import liveness
+from calbatch.cluster.ledger import View
 
 WHOLE = (pytest.mark.slow, pytest.mark.timeout(3000))
 KILLS = 40
@@ -123,6 +124,24 @@ def test_a_driver_is_killed(killed, tmp_path, monkeypatch, count, kills):
     batches = killed(count, kills, "--scheduler", "sync")
     batches.run(200)
     require_as_undisturbed(batches, count, tmp_path / "b", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kill", "deaths", "site"),
+    [
+        (["publish", "before", 1, "self"], [1, 0], "local"),
+        (["make", "before", 2, "self"], [0, 0], "threads"),  # between two exposures
+        (["make", "after", 2, "self"], [0, 0], "threads"),
+    ],
+)
+def test_a_kill_counts_against_the_exposure_at_work_only(killed, kill, deaths, site):
+    batches = killed(2, [kill])  # small enough for the driver's process
+    batches.run(200)
+    assert len(batches.folders) == 1  # it was resumed
+    with View(batches.folder.state) as view:
+        row = view.batch(batches.folder.name)
+        assert [exposure.deaths for exposure in view.exposures(row.id)] == deaths
+    assert row.site == site
 
 
 @pytest.mark.parametrize(

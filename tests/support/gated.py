@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calbatch.calibrate.parameters import Float, Text
+from calbatch.calibrate.parameters import Boolean, Float, Text
 from calbatch.calibrate.step import Step
 from calbatch.models.datamodels import RampModel
 from support.waiting import be_slow
@@ -69,6 +69,31 @@ def _die(data, *, path):
     if count < 2:
         deaths.write_text("x" * (count + 1))
         os._exit(1)
+    return data
+
+
+ABORTING = "support.gated:Aborting"
+
+FATAL = "FATAL"
+"""Variable with a part of the name of the exposure at which an aborting step ends its process."""
+
+
+class Aborting(Step):
+    """A step that ends its process at one exposure, and changes nothing."""
+
+    early = Boolean(False, help="end it before there are tiles")
+
+    def process(self, exposure):
+        """End the process at a tile, or at once."""
+        name = exposure.path.name
+        if self.early:
+            _abort(None, name=name)
+        return RampModel(exposure).map_tiles(_abort, ["data"], name=name)
+
+
+def _abort(data, *, name):
+    if os.environ[FATAL] in name:
+        os.abort()
     return data
 
 

@@ -33,7 +33,15 @@ SPLIT = ("agreement/test_detector1.py", "cluster/test_faults.py")
 TOGETHER = {
     f"test_{name}.py": "repository"
     for name in ("repository", "equations", "imports", "pages", "suite")
-} | {f"cluster/batch/test_{name}.py": "drivers" for name in ("handle", "leftovers", "page_reports")}
+} | {
+    f"cluster/{name}.py": "drivers"
+    for name in (
+        "batch/test_handle",
+        "batch/test_leftovers",
+        "batch/test_page_reports",
+        "driver/test_deaths",
+    )
+}
 """Files that form groups: their tests parse the same modules, or fork drivers from one process."""
 
 BATCHES_ON_SLURM = "cluster/test_on_slurm.py"

@@ -140,7 +140,7 @@ def test_an_exposure_that_kills_workers_alone_is_quarantined(tmp_path):
     assert batch.states == ["done", "quarantined"]
     assert batch.rows[1]["deaths"] == 2
     assert batch.rows[1]["reason"].endswith(
-        "quarantined: 2 workers died while it was running alone"
+        "quarantined: 2 processes died while it was running alone"
     )
 
 

@@ -1,5 +1,6 @@
 """Log files of attempts."""
 
+import faulthandler
 import logging
 import os
 import stat
@@ -42,6 +43,13 @@ def test_records_of_other_threads_are_not_logged(tmp_path):
         thread.start()
         thread.join()
         assert "another" not in (tmp_path / "log").read_text()
+
+
+def test_tracebacks_of_crashes_go_where_this_process_sends_them(tmp_path):
+    was_enabled = faulthandler.is_enabled()
+    with log_to_file(tmp_path / "log"):
+        assert faulthandler.is_enabled()
+    assert faulthandler.is_enabled() == was_enabled
 
 
 @pytest.mark.parametrize("path", [None, "absent/log"])

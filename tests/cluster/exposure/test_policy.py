@@ -72,6 +72,26 @@ def test_unexplained_deaths_count_half():
     assert decisions(*mixed, alone=True) == [RetryAction.ALONE] * 3 + [RetryAction.QUARANTINE]
 
 
+@pytest.mark.parametrize(
+    ("deaths", "kinds", "action", "deaths_alone"),
+    [
+        (0, [], RetryAction.AGAIN, 0),
+        (2, [], RetryAction.AGAIN, 0),
+        (3, [], RetryAction.ALONE, 2),  # was quarantined
+        (0, [FailureKind.DEATH], RetryAction.ALONE, 1),
+        (0, [FailureKind.DEATH] * 6, RetryAction.QUARANTINE, 6),
+        (0, [FailureKind.CRASH] * 3, RetryAction.QUARANTINE, 3),
+        (3, [FailureKind.DEATH], RetryAction.ALONE, 3),
+        (3, [FailureKind.CRASH], RetryAction.QUARANTINE, 3),
+        (4, [FailureKind.CRASH] * 4, RetryAction.QUARANTINE, 4),  # those before it are included
+    ],
+)
+def test_deaths_under_earlier_drivers_count(deaths, kinds, action, deaths_alone):
+    history = FailureHistory()
+    assert POLICY.recall(history, deaths, kinds) is action
+    assert history.deaths_alone == deaths_alone
+
+
 def test_deaths_alone_are_retried_with_growing_delays():
     history = FailureHistory()
     found = [POLICY.decide(FailureKind.DEATH, history, alone=True).delay for _ in range(5)]

@@ -116,3 +116,46 @@ def test_open_ends_are_latest_exposures_that_did_not_end_well(ledger, history, l
 def test_attempts_are_counted(ledger, history):
     batch = add(ledger, "a", {"attempts": 2}, {"deaths": 0}, {"attempts": 1})
     assert history().count_attempts(batch) == {0: 2, 2: 1}
+
+
+def end_over(ledger, batch, result="death", alone=1, number=0):
+    """Record an attempt that ended its process."""
+    ledger.add_attempt(batch, number, number=1, alone=alone, result=result, reason=result)
+
+
+DIED = {"state": "waiting", "deaths": 1, "reason": "it died"}
+FRESH = {"state": "waiting"}
+
+
+def test_unsettled_deaths_are_those_since_the_input_was_last_worked_on(ledger, history):
+    batches = [add(ledger, name, DIED, FRESH) for name in "abc"]
+    end_over(ledger, batches[0], "crash")
+    end_over(ledger, batches[1], "memory", alone=0)
+    end_over(ledger, batches[1], "memory")
+    ledger.add_attempt(batches[1], 0, number=2, alone=1, result="lost")
+    new = add(ledger, "new", FRESH, FRESH)
+    wanted = [("crash", "crash"), ("memory", "memory")]
+    assert history().find_unsettled_deaths(new) == {0: wanted}
+    ledger.set_driver(batches[0], "threads", None)
+    assert history().find_unsettled_deaths(batches[0]) == {0: wanted}  # resumed
+    ledger.update_exposure(batches[2], 0, state="done", ended=1.0)
+    assert history().find_unsettled_deaths(new) == {}
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        {"state": "quarantined", "deaths": 3, "ended": 1.0, "reason": "quarantined"},
+        {"state": "waiting", "deaths": 3, "ended": 1.0, "reason": ""},  # reopened
+    ],
+)
+def test_an_exposure_that_has_been_judged_has_no_unsettled_deaths(ledger, history, judged):
+    end_over(ledger, add(ledger, "a", DIED))
+    end_over(ledger, add(ledger, "b", judged))
+    assert history().find_unsettled_deaths(add(ledger, "c", FRESH)) == {0: []}
+
+
+def test_deaths_in_other_work_on_the_input_do_not_count_as_its_own(ledger, history):
+    end_over(ledger, add(ledger, "a", DIED))
+    ledger._change("UPDATE batches SET parameters = '{\"x\": 1}'")
+    assert history().find_unsettled_deaths(add(ledger, "b", FRESH)) == {0: []}

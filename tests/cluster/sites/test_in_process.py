@@ -1,13 +1,18 @@
 """The site that is this process."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.batches import small_set
 from support.placed import jobs
 
+from calbatch.calibrate.step import Step
+from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.cluster.sites import in_process
 from calbatch.cluster.sites.in_process import InProcess, describe_threads
+from calbatch.models.datamodels import RampModel
 
 
 @pytest.fixture
@@ -38,11 +43,22 @@ def test_exposures_are_calibrated_when_outcomes_are_collected(calibrated, three)
     assert site.collect(0) == []
 
 
-def test_there_is_no_log_that_could_explain_a_death(calibrated, three, tmp_path):
+def test_the_log_exists_while_the_exposure_is_calibrated(three, tmp_path):
+    log, seen = tmp_path / "0-1.log", []
+
+    class Watching(Step):
+        def process(self, exposure):
+            seen.append(log.read_text())
+            return RampModel(exposure)
+
+    step = configure_step(Watching)
+    step.output_dir = str(tmp_path)
     site = InProcess(0)
-    site.submit(replace(three[0], log=tmp_path / "0-1.log"))
-    [(job, _)] = site.collect(0)
-    assert job.log is None
+    site.submit(replace(three[0], path=small_set().exposures[0], step=step, log=log))
+    [(_, outcome)] = site.collect(0)
+    assert not outcome.failed
+    assert f":{os.getpid()}\n" in seen[0]
+    assert not log.exists()
 
 
 @pytest.mark.parametrize(("numbers", "left"), [(None, []), ([], [0, 1, 2]), ([0, 2, 9], [1])])

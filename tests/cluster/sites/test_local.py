@@ -131,7 +131,7 @@ def test_an_exposure_that_kills_its_workers_is_reported_in_one_line(simulated, t
     assert [o.path for o in result.failed] == [simulated.exposures[1]]
     error = result.failed[0].error
     assert error.startswith(f"{simulated.exposures[1]}: its worker died")
-    assert error.endswith("quarantined: 4 workers died while it was running alone")
+    assert error.endswith("quarantined: 4 processes died while it was running alone")
     assert "\n" not in error
     written = [p.name for p in products_in(tmp_path / "out")]
     assert len(written) == 2

@@ -86,6 +86,18 @@ def test_few_exposures_need_no_cluster(exposures, size, is_trusted, scheduler):
         assert asked.scheduler == "local" or size <= SMALL_BATCH
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_exposures_over_which_a_process_died_are_kept_from_this_one(monkeypatch, cores):
+    monkeypatch.setattr(dask.system, "CPU_COUNT", cores)
+    for wish in (SiteRequest(), SiteRequest("local"), SiteRequest(workers=9)):
+        place = choose_place(wish, 1, 0, is_trusted=True, has_killed=True)
+        assert (place.scheduler, place.grain) == ("local", "exposure")
+    for name in placement.IN_PROCESS:
+        assert choose_place(SiteRequest(name), 1, 0, has_killed=True).scheduler == name
+    wish = SiteRequest("local", grain="tile")
+    assert choose_place(wish, 1, 0, has_killed=True).grain == "tile"
+
+
 def test_a_machine_with_one_core_starts_no_cluster(monkeypatch):
     monkeypatch.setattr(dask.system, "CPU_COUNT", 1)
     assert choose_place(SiteRequest(), 9, LARGE) == Place("threads", 1, "tile")
