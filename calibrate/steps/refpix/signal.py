@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_view_kernel, kernel, view_kernel
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -129,51 +129,53 @@ def column_offsets(means: Sequence[Float64 | None], columns: Array, frames: int)
 # -- running medians ---------------------------------------------------------------------------
 
 
-@kernel
-def _exchange(ordered: Array, n: int, old: float, new: float) -> int:
-    """Replace one of ``n`` ordered values by another and return the new number of values.
+@inner_view_kernel
+def _exchange(ordered: Array, old: float, new: float, result: Array) -> None:
+    """Write ordered values with one of them replaced by another.
 
-    NaN means no value.
+    Both arrays begin with -infinity, and end with infinities that stand for no value. Without
+    branches, since neither place can be predicted: values from ``old`` on move down, and then
+    those from ``new`` on move up.
     """
-    if np.isnan(old):
-        if np.isnan(new):
-            return n
-        place = n
-        n += 1
-    else:
-        place = int(np.searchsorted(ordered[:n], old))
-        if np.isnan(new):
-            for i in range(place, n - 1):
-                ordered[i] = ordered[i + 1]
-            return n - 1
-    while place > 0 and ordered[place - 1] > new:
-        ordered[place] = ordered[place - 1]
-        place -= 1
-    while place < n - 1 and ordered[place + 1] < new:
-        ordered[place] = ordered[place + 1]
-        place += 1
-    ordered[place] = new
-    return n
+    before, here, after = ordered[:-2], ordered[1:-1], ordered[2:]
+    inner = result[1:-1]
+    for i in range(inner.size):
+        lower = before[i] if before[i] < old else here[i]
+        upper = here[i] if here[i] < old else after[i]
+        least = upper if upper < new else new
+        inner[i] = lower if lower > least else least
 
 
-@kernel
-def _fill_running_medians(samples: Array, order: Array, length: int, medians: Array) -> None:
+@view_kernel
+def _fill_running_medians(
+    samples: Array, order: Array, length: int, ordered: Array, medians: Array
+) -> None:
     """Compute the medians of the samples that are not NaN (R3).
 
     ``order`` lists the rows in the order in which the window reaches them, after ``length`` empty
-    rows.
+    rows. ``ordered``, (2, length * columns + 2), is memory for the window's values before and after
+    an exchange.
     """
     frames, _, columns = samples.shape
-    ordered = np.empty(length * columns)
     for frame in range(frames):
+        ordered[:, 0] = -np.inf
+        ordered[:, 1:] = np.inf
         n = 0
+        now = 0
         for step in range(order.size - length):
             for c in range(columns):
                 old, new = samples[frame, order[step], c], samples[frame, order[step + length], c]
-                n = _exchange(ordered, n, old, new)
+                if np.isnan(old):
+                    old = np.inf
+                    n += 1
+                if np.isnan(new):
+                    new = np.inf
+                    n -= 1
+                _exchange(ordered[now], old, new, ordered[1 - now])
+                now = 1 - now
             row = step - length + 1
             if row >= 0:
-                middle = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
+                middle = 0.5 * (ordered[now, 1 + (n - 1) // 2] + ordered[now, 1 + n // 2])
                 medians[frame, row] = middle if n else np.nan
 
 
@@ -226,8 +228,9 @@ def running_median(sides: Array, good: Array, length: int, first_row: int, heigh
     samples = np.full((frames, rows + 1, columns), np.nan)
     samples[:, :rows][:, good] = sides[:, good]
     order = window_rows(rows, length, first_row, height)
-    medians = np.empty((frames, rows))
-    _fill_running_medians(samples, np.concatenate([np.full(length, -1), order]), length, medians)
+    reached = np.concatenate([np.full(length, -1), order])
+    ordered, medians = np.empty((2, length * columns + 2)), np.empty((frames, rows))
+    _fill_running_medians(samples, reached, length, ordered, medians)
     is_nan = np.zeros((frames, rows + 1), dtype=np.bool_)
     is_nan[:, :rows] = (np.isnan(sides) & good).any(axis=-1)
     if is_nan.any():
