@@ -4,6 +4,9 @@ Exposures of a batch mostly share their references and are cut into the same til
 that calibrates many of them would read and decode the same rows again and again. The size of the
 cache is ``calbatch.reference-cache-bytes`` in dask's configuration. It is 0 by default: a process
 that calibrates one exposure has no use for the rows afterwards.
+
+A few columns, such as those of reference pixels, take as long to read as the whole rows, but hardly
+any memory. Every process keeps them, in a small cache of their own.
 """
 
 import math
@@ -26,6 +29,12 @@ PATIENCE = 4
 Exposures request the same rows in turn. With plain least-recently-used eviction, a limit just below
 their total size would evict every array shortly before its next use.
 """
+
+COLUMN_BYTES = 1 << 22
+"""Limit of the cache of columns."""
+
+_NARROW = 64
+"""The columns of rows that are this many times wider are kept in the cache of columns."""
 
 
 @dataclass
@@ -115,27 +124,34 @@ def _on_own_pages(array: Array) -> Array:
     return copy
 
 
-_cache = ReferenceCache()
+_rows = ReferenceCache()
+_columns = ReferenceCache()
 
 
 def cached_bytes() -> int:
-    """Return the size of this process's cache."""
-    return _cache.bytes
+    """Return the size of this process's cache of rows."""
+    return _rows.bytes
 
 
 def count_requests() -> tuple[int, int]:
-    """Return the numbers of requests to this process's cache and of those that it could answer."""
-    return _cache.requests, _cache.hits
+    """Return the numbers of requests for rows to this process's cache, and of those it answered."""
+    return _rows.requests, _rows.hits
 
 
 def drop_excess() -> None:
-    """Evict arrays from this process's cache until it is within the limit that is set now."""
-    _cache.drop_excess(dask.config.get(SETTING, None) or 0)
+    """Evict rows from this process's cache until it is within the limit that is set now."""
+    _rows.drop_excess(_row_limit())
 
 
 def clear() -> None:
-    """Empty this process's cache."""
-    _cache.clear()
+    """Empty this process's caches of rows and of columns."""
+    _rows.clear()
+    _columns.clear()
+
+
+def _row_limit() -> int:
+    limit: int = dask.config.get(SETTING, None) or 0
+    return limit
 
 
 def read_shared_rows(reader: Reader, rows: Bounds, cols: Bounds) -> Array:
@@ -155,12 +171,14 @@ def read_shared_columns(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) ->
 
     The arrays are read-only, as those of `read_shared_rows`.
     """
-    limit: int = dask.config.get(SETTING, None) or 0
+    width = sum(stop - start for start, stop in cols)
+    is_narrow = width * _NARROW <= len(reader.window.cols)
+    cache, limit = (_columns, COLUMN_BYTES) if is_narrow else (_rows, _row_limit())
     reader_key = reader.key() if limit else None
     if reader_key is None:
         return _read_only(reader, rows, cols)
     keys = [(reader_key, rows, each) for each in cols]
-    cached = [_cache.find(key) for key in keys]
+    cached = [cache.find(key) for key in keys]
     arrays = [array for array in cached if array is not None]
     if len(arrays) < len(keys):
         size = reader.dtype.itemsize * math.prod(reader.window.cut(rows, (0, 0)).shape[:-1])
@@ -168,7 +186,7 @@ def read_shared_columns(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) ->
         # Arrays that are kept are read into their own pages, rather than copied to them.
         arrays = _read_only(reader.into(allocate_pages) if fits else reader, rows, cols)
         for key, array in zip(keys, arrays, strict=True):
-            _cache.add(key, array, limit)
+            cache.add(key, array, limit)
     return arrays
 
 

@@ -128,6 +128,35 @@ def test_different_readers_of_a_file_do_not_share_arrays(reader, array):
             np.testing.assert_array_equal(found, array[:4, :4] + np.float32(shift))
 
 
+@pytest.fixture
+def wide(tmp_path):
+    """A reference that is wide enough for a few of its columns to be kept, and its array."""
+    array = np.arange(4 * 512, dtype="f4").reshape(4, 512)
+    return write_reference(tmp_path / "wide.fits", array), array
+
+
+def test_a_few_columns_are_kept_in_any_case(wide):
+    reader, array = wide
+    sides = [(0, 4), (508, 512)]
+    first, second = (reference_cache.read_shared_columns(reader, (0, 4), sides) for _ in range(2))
+    for kept, found, (start, stop) in zip(first, second, sides, strict=True):
+        assert not found.flags.writeable
+        np.testing.assert_array_equal(kept, array[:, start:stop])
+        np.testing.assert_array_equal(found, array[:, start:stop])
+    again = reference_cache.read_shared_columns(reader, (0, 4), sides)
+    assert all(one is other for one, other in zip(second, again, strict=True))
+    assert reference_cache.cached_bytes() == 0
+
+
+def test_columns_beyond_the_limit_are_not_kept(wide, monkeypatch):
+    reader, array = wide
+    monkeypatch.setattr(reference_cache, "COLUMN_BYTES", 4 * 4 * 4)
+    for cols in ((0, 4), (4, 8), (8, 12)):
+        found = [reference_cache.read_shared_rows(reader, (0, 4), cols) for _ in range(3)]
+        assert (found[1] is found[2]) == (cols == (0, 4))
+        np.testing.assert_array_equal(found[2], array[:, slice(*cols)])
+
+
 def test_arrays_in_memory_are_not_cached(array):
     with cache_limit(2**20):
         values = ArrayReader(array)
