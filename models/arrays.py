@@ -133,16 +133,22 @@ class ModelContent:
             value = self.off_grid[name] = value.load()
         return value
 
+    def copy_headers(self) -> tuple[dict[str, Any], ExtraCards]:
+        """Return copies of the metadata and of the cards that no schema names."""
+        extra = {hdu: list(cards) for hdu, cards in self.extra.items()}
+        return copy_metadata(self.tree), extra
+
     def copy(self) -> ModelContent:
         """Return content that shares the lazy graph but no mutable part."""
+        tree, extra = self.copy_headers()
         return replace(
             self,
-            tree=copy_metadata(self.tree),
+            tree=tree,
             on_grid=dict(self.on_grid),
             off_grid=dict(self.off_grid),
             units={name: units.copy() for name, units in self.units.items()},
             lists={name: [_copy_item(i) for i in items] for name, items in self.lists.items()},
-            extra={hdu: list(cards) for hdu, cards in self.extra.items()},
+            extra=extra,
         )
 
 

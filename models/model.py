@@ -165,8 +165,7 @@ class DataModel(Plottable):
 
     def _inherit(self, other: LazyArrays) -> None:
         """Copy metadata, history, header cards, and the tables that this schema names."""
-        self._content.tree = copying.deepcopy(other._content.tree)
-        self._content.extra = copying.deepcopy(other._content.extra)
+        self._content.tree, self._content.extra = other._content.copy_headers()
         self._content.used_references = other._content.used_references
         translate(self._content, other.schema, self.schema)
         for name, value in other._content.off_grid.items():
