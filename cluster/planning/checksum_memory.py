@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,13 +94,16 @@ class ChecksumMemory:
             self._used[path] = state, checksum
 
     def save(self) -> None:
-        """Write the checksums, the latest at the end; errors are logged and ignored."""
+        """Write the checksums, the latest at the end, unless the file ended with them before.
+
+        Errors are logged and ignored.
+        """
         with self._guard:
-            before = self._read()
-            earlier = [each for each in before.items() if each[0] not in self._used]
-            latest = [*earlier, *self._used.items()][-MAX_FILES:]
-            if latest == list(before.items()):
+            last = dict(islice(reversed((self._sums or {}).items()), len(self._used)))
+            if last == self._used:
                 return
+            earlier = [each for each in self._read().items() if each[0] not in self._used]
+            latest = [*earlier, *self._used.items()][-MAX_FILES:]
             sums = {path: [*state, checksum] for path, (state, checksum) in latest}
             text = json.dumps({"digest": _digest(sums), "sums": sums})
             try:

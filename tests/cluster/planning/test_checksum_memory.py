@@ -162,3 +162,12 @@ def test_the_checksums_used_last_are_kept(memory, tmp_path, monkeypatch):
         run_batch(again(memory), path)
     kept = json.loads(memory.file.read_text())["sums"]
     assert set(kept) == {str(paths[0]), str(paths[2])}
+
+
+def test_the_file_is_left_alone_if_nothing_is_new(memory, reference):
+    run_batch(memory, reference)
+    later = again(memory)
+    assert later.find(str(reference), FileState.of(reference.stat())) == sha1(BEFORE)
+    memory.file.write_text("of another process")
+    later.save()
+    assert memory.file.read_text() == "of another process"
