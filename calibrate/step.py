@@ -255,9 +255,8 @@ class Step(UnitAccess, Configurable):
         raise NotImplementedError(f"{type(self).__name__} does not implement process")
 
     def _run_process(self, model: DataModel, *args: Any) -> Any:
-        model = model.copy()  # hooks may change the model
         for hook in self.pre_hooks:
-            model = hooks.apply_hook(hook, model, self)
+            model = hooks.apply_hook(hook, model.copy(), self)  # a hook may change the model
         before = len(self.root._products)
         try:
             with label_operations(self.name):

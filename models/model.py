@@ -26,8 +26,8 @@ from calbatch.models.fits.layout import Layout
 from calbatch.models.fits.readers import ConstantReader, CopyProvider
 from calbatch.models.opening import claim_tables, convert_field, load_content
 from calbatch.models.plotting.plottable import Plottable
+from calbatch.models.schema.meta import NOT_PLAIN, flatten, plain_value
 from calbatch.models.schema.meta import MetadataNode as Meta
-from calbatch.models.schema.meta import flatten, plain_value
 from calbatch.models.schema.spec import KeywordSpec, Schema, load_schema
 from calbatch.models.schema.validate import (
     check_assignment,
@@ -247,7 +247,7 @@ class DataModel(Plottable):
 
     def __getitem__(self, path: str) -> Any:
         value = plain_value(self._content.tree, self.schema, path)
-        return reduce(getattr, path.split("."), self) if value is None else value
+        return reduce(getattr, path.split("."), self) if value is NOT_PLAIN else value
 
     def __setitem__(self, path: str, value: Any) -> None:
         head, _, leaf = path.rpartition(".")

@@ -23,14 +23,20 @@ def get_path(data: Mapping[str, Any], path: str, default: Any = None) -> Any:
     return value
 
 
+NOT_PLAIN = object()
+"""Result of `plain_value` for a path that `MetadataNode` has to look up."""
+
+
 def plain_value(data: Mapping[str, Any], schema: Schema, path: str) -> Any:
-    """Return the value of a keyword, or None if it is unset, or kept as a branch or a list.
+    """Return the value of a keyword; `NOT_PLAIN` if it is, or may be, kept as a branch or a list.
 
     Most values are plain, and found faster than by a `MetadataNode` for each branch.
     """
-    known = path.startswith("meta.") and path in schema.keywords
-    value = get_path(data, path) if known else None
-    return None if isinstance(value, (dict, list)) else value
+    spec = schema.keywords.get(path) if path.startswith("meta.") else None
+    if spec is None or spec.type == "array" or schema.has_branch(path):
+        return NOT_PLAIN
+    value = get_path(data, path)
+    return NOT_PLAIN if isinstance(value, (dict, list)) else value
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
