@@ -181,8 +181,8 @@ def read_shared_columns(reader: Reader, rows: Bounds, cols: Sequence[Bounds]) ->
     cached = [cache.find(key) for key in keys]
     arrays = [array for array in cached if array is not None]
     if len(arrays) < len(keys):
-        size = reader.dtype.itemsize * math.prod(reader.window.cut(rows, (0, 0)).shape[:-1])
-        fits = _cache.has_room(size * sum(stop - start for start, stop in cols), limit)
+        column = reader.dtype.itemsize * math.prod(reader.window.cut(rows, (0, 0)).shape[:-1])
+        fits = cache.has_room(column * width, limit)
         # Arrays that are kept are read into their own pages, rather than copied to them.
         arrays = _read_only(reader.into(allocate_pages) if fits else reader, rows, cols)
         for key, array in zip(keys, arrays, strict=True):
