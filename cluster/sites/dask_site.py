@@ -130,9 +130,8 @@ class DaskSite:
         if now - self._counted > COUNT_EVERY and self.client.status == "running":
             # `find_silent` reports a scheduler that does not answer, `collect` one that is lost
             with suppress(OSError):
-                ask = self.client.scheduler.ncores
-                threads = sum(self.client.sync(ask, callback_timeout=ANSWER).values())
-                self._room = WINDOW_PER_THREAD * max(threads, 1)
+                threads = self.client.sync(self.client.scheduler.ncores, callback_timeout=ANSWER)
+                self._room = WINDOW_PER_THREAD * max(sum(threads.values()), 1)
             self._counted = now
         return self._room or WINDOW_PER_THREAD
 
