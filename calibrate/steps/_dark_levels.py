@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from calbatch.models.fits.readers import Reader
 from calbatch.models.fits.row_runs import Window
-from calbatch.models.jit import inner_kernel, kernel
+from calbatch.models.jit import inner_view_kernel, kernel, view_kernel
 
 Array = npt.NDArray[Any]
 Bounds = tuple[int, int]
 
 
-@kernel
+@view_kernel
 def subtract_levels(data: Array, levels: Array, integration: Array, result: Array) -> None:
     """Subtract from each integration its level: ``result = data - levels[integration]`` (D1)."""
     ints, groups, rows, _ = data.shape
@@ -32,7 +32,7 @@ def subtract_levels(data: Array, levels: Array, integration: Array, result: Arra
 # Loops along a row are separate functions so that all of them are vectorized. NaN counts as zero.
 
 
-@inner_kernel
+@inner_view_kernel
 def _subtract(values: Array, level: Array, result: Array) -> None:
     for x in range(values.size):
         dark = level[x]

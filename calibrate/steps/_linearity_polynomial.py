@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import dq
-from calbatch.models.jit import inner_kernel, kernel
+from calbatch.models.jit import inner_kernel, inner_view_kernel, kernel
 
 NONE = np.uint8(0)
 SATURATED = np.uint8(dq.SATURATED)
@@ -21,34 +21,43 @@ NO_LIN_CORR = np.uint32(dq.NO_LIN_CORR)
 Array = npt.NDArray[Any]
 
 
-# Loops along a row are separate functions so that all of them are vectorized.
+# Loops along a row are separate functions so that all of them are vectorized. They add two terms at
+# a time, since each pass along the row costs as much as the arithmetic in it.
 
 
-@inner_kernel
+@inner_view_kernel
 def _clear(total: Array) -> None:
     for x in range(total.size):
         total[x] = 0
 
 
-@inner_kernel
+@inner_view_kernel
 def _begin(values: Array, factor: Array, result: Array) -> None:
     for x in range(values.size):
         result[x] = factor[x] * values[x]
 
 
-@inner_kernel
-def _continue(values: Array, factor: Array, result: Array) -> None:
+@inner_view_kernel
+def _begin_with_two(values: Array, factor: Array, lower: Array, result: Array) -> None:
     for x in range(values.size):
-        result[x] = (result[x] + factor[x]) * values[x]
+        value = values[x]
+        result[x] = (factor[x] * value + lower[x]) * value
 
 
-@inner_kernel
+@inner_view_kernel
+def _continue(values: Array, factor: Array, lower: Array, result: Array) -> None:
+    for x in range(values.size):
+        value = values[x]
+        result[x] = ((result[x] + factor[x]) * value + lower[x]) * value
+
+
+@inner_view_kernel
 def _add(more: Array, result: Array) -> None:
     for x in range(more.size):
         result[x] += more[x]
 
 
-@inner_kernel
+@inner_view_kernel
 def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None:
     """Add the constant term; saturated samples keep their measured values."""
     for x in range(values.size):
@@ -56,36 +65,43 @@ def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None
         result[x] = measured if groupdq[x] & SATURATED != NONE else linear
 
 
-@inner_kernel
+@inner_view_kernel
 def _evaluate_powers(values: Array, coeffs: Array, result: Array) -> None:
     """Evaluate a row of polynomials by Horner's rule, without the constant term.
 
     ``result = (...(c[K] * x + c[K-1]) * x + ... + c[1]) * x``
     """
-    terms = coeffs.shape[0]
-    _begin(values, coeffs[terms - 1], result)
-    for term in range(terms - 2, 0, -1):
-        _continue(values, coeffs[term], result)
+    last = coeffs.shape[0] - 1
+    if last % 2 == 1:
+        _begin(values, coeffs[last], result)
+    else:
+        _begin_with_two(values, coeffs[last], coeffs[last - 1], result)
+    for term in range(last - 2 + last % 2, 1, -2):
+        _continue(values, coeffs[term], coeffs[term - 1], result)
 
 
-@inner_kernel
+@inner_view_kernel
 def _find_bad(coeffs: Array, bad: Array) -> None:
     for x in range(bad.size):
         bad[x] |= coeffs[x] != coeffs[x]
 
 
-@inner_kernel
+@inner_view_kernel
 def _replace(coeffs: Array, bad: Array, identity: np.float32, usable: Array) -> None:
     for x in range(bad.size):
         given = coeffs[x]
         usable[x] = identity if bad[x] else given
 
 
-@inner_kernel
-def _copy_usable(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Array) -> None:
-    """Copy one row of coefficients to ``usable``, or the identity where they are unusable."""
+@inner_view_kernel
+def _copy_usable(
+    coeffs: Array, y: int, ref_dq: Array, bad: Array, usable: Array, flags: Array
+) -> None:
+    """Copy one row of coefficients to ``usable``, or the identity where they are unusable.
+
+    ``bad`` is scratch: True for unusable ones.
+    """
     terms, cols = usable.shape
-    bad = np.zeros(cols, np.bool_)
     for x in range(cols):
         bad[x] = (ref_dq[x] & NO_LIN_CORR != 0) | (coeffs[1, y, x] == 0)
     for term in range(terms):
@@ -96,23 +112,28 @@ def _copy_usable(coeffs: Array, y: int, ref_dq: Array, usable: Array, flags: Arr
         flags[x] |= ref_dq[x] | (NO_LIN_CORR if bad[x] else np.uint32(0))
 
 
+@inner_view_kernel
+def _linearize_row(data: Array, groupdq: Array, y: int, usable: Array, linear: Array) -> None:
+    for i in range(data.shape[0]):
+        for group in range(data.shape[1]):
+            values, result = data[i, group, y], linear[i, group, y]
+            _evaluate_powers(values, usable, result)
+            _finish(values, usable[0], groupdq[i, group, y], result)
+
+
 @kernel
 def linearize_groups(
     data: Array, groupdq: Array, coeffs: Array, ref_dq: Array, linear: Array, flags: Array
 ) -> None:
     """Apply each pixel's polynomial to all its unsaturated groups."""
-    ints, groups, rows, cols = data.shape
-    usable = np.empty((coeffs.shape[0], cols), np.float32)
+    _, _, rows, cols = data.shape
+    usable, bad = np.empty((coeffs.shape[0], cols), np.float32), np.empty(cols, np.bool_)
     for y in range(rows):
-        _copy_usable(coeffs, y, ref_dq[y], usable, flags[y])
-        for i in range(ints):
-            for group in range(groups):
-                values, result = data[i, group, y], linear[i, group, y]
-                _evaluate_powers(values, usable, result)
-                _finish(values, usable[0], groupdq[i, group, y], result)
+        _copy_usable(coeffs, y, ref_dq[y], bad, usable, flags[y])
+        _linearize_row(data, groupdq, y, usable, linear)
 
 
-@inner_kernel
+@inner_view_kernel
 def _find_last_good(
     data: Array, groupdq: Array, y: int, middles: Array, raw: Array, flags: Array, span: Array
 ) -> None:
@@ -146,13 +167,13 @@ def _find_steady_rate(
         rate[x] = (last[x] - first[x]) / span[x]
 
 
-@inner_kernel
+@inner_view_kernel
 def _predict(first: Array, rate: Array, time: float, value: Array) -> None:
     for x in range(first.size):
         value[x] = first[x] + rate[x] * time
 
 
-@inner_kernel
+@inner_view_kernel
 def _complete(factor: Array, result: Array, total: Array) -> None:
     """Add the constant term, and add the value to a total."""
     for x in range(result.size):
@@ -161,13 +182,13 @@ def _complete(factor: Array, result: Array, total: Array) -> None:
         total[x] += value
 
 
-@inner_kernel
+@inner_view_kernel
 def _find_shortfall(measured: Array, total: Array, count: int, offset: Array) -> None:
     for x in range(measured.size):
         offset[x] = measured[x] - total[x] / count
 
 
-@inner_kernel
+@inner_view_kernel
 def _linearize_average(
     measured: Array,
     times: Array,
@@ -197,7 +218,7 @@ def _linearize_average(
         _complete(coeffs[0], value, total)
 
 
-@inner_kernel
+@inner_view_kernel
 def _choose_mean(measured: Array, total: Array, count: int, groupdq: Array, out: Array) -> None:
     for x in range(measured.size):
         linear = np.float32(total[x] / count)
@@ -221,13 +242,13 @@ def linearize_reads(
     """
     ints, groups, rows, cols = data.shape
     usable = np.empty((coeffs.shape[0], cols), np.float32)
-    back = np.empty((inverse.shape[0], cols), np.float32)
+    back, bad = np.empty((inverse.shape[0], cols), np.float32), np.empty(cols, np.bool_)
     first, rate = np.empty(cols, np.float32), np.empty(cols, np.float64)
     reads, scratch = np.empty((frames, cols), np.float64), np.empty((3, cols), np.float64)
     middles = np.arange(groups) * frames + (frames + 1) / 2
     for y in range(rows):
-        _copy_usable(coeffs, y, ref_dq[y], usable, flags[y])
-        _copy_usable(inverse, y, ref_dq[y], back, flags[y])
+        _copy_usable(coeffs, y, ref_dq[y], bad, usable, flags[y])
+        _copy_usable(inverse, y, ref_dq[y], bad, back, flags[y])
         for i in range(ints):
             _find_steady_rate(data[i], groupdq[i], y, usable, middles, first, rate)
             for group in range(groups):

@@ -6,10 +6,10 @@ Source: Hoare 1961, "Algorithm 65: find", Communications of the ACM 4, 321.
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.jit import inner_kernel
+from calbatch.models.jit import inner_view_kernel
 
 
-@inner_kernel
+@inner_view_kernel
 def median_of(values: npt.NDArray[np.float64], count: int) -> float:
     """Return the median of the first ``count`` values, at least one and none NaN; reorder them."""
     middle = count // 2

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.models import dq
-from calbatch.models.jit import inner_kernel, inner_view_kernel, kernel
+from calbatch.models.jit import inner_kernel, inner_view_kernel, kernel, view_kernel
 
 # Bytes, not integers: mixed widths prevent vectorization.
 NONE = np.uint8(0)
@@ -21,6 +21,10 @@ LOW = np.uint8(dq.AD_FLOOR | dq.DO_NOT_USE)
 NO_SAT_CHECK = np.uint32(dq.NO_SAT_CHECK)
 NEVER = np.float32(65536)  # above the range of the 16-bit converter
 EXCLUDED = np.uint8(dq.SATURATED | dq.DO_NOT_USE)
+BAND = 16
+"""Rows that are compared at a time: their thresholds stay in the cache from group to group."""
+SPAN = 128
+"""Columns whose flags are combined to see whether any of them is saturated, which is rare."""
 
 Array = npt.NDArray[Any]
 
@@ -79,7 +83,7 @@ def _make_scratch(rows: int, cols: int, reach: int) -> FlagScratch:
 # Loops along a row are separate functions so that all of them are vectorized.
 
 
-@inner_kernel
+@inner_view_kernel
 def _limit(threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array) -> None:
     for x in range(threshold.size):
         value = threshold[x]
@@ -89,7 +93,7 @@ def _limit(threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags:
         flags[x] |= ref_dq[x] | (np.uint32(0) if value == value else NO_SAT_CHECK)
 
 
-@kernel
+@view_kernel
 def find_limits(
     threshold: Array, ref_dq: Array, limit: Array, checked: Array, flags: Array
 ) -> None:
@@ -153,12 +157,14 @@ def _flag_groups(
     data: Array, before: Array, threshold: Array, reach: int, flags: Array, scratch: FlagScratch
 ) -> None:
     """Flag saturated and A/D floor groups of one integration, in order of time."""
-    saturated = scratch.plane
-    for y in range(data.shape[1]):
+    saturated, rows = scratch.plane, data.shape[1]
+    for y in range(rows):
         _pick(saturated[y], NONE, saturated[y])  # clears it
+    for top in range(0, rows, BAND):
+        for group in range(data.shape[0]):
+            for y in range(top, min(top + BAND, rows)):
+                _mark(data[group, y], threshold[y], before[group, y], saturated[y], flags[group, y])
     for group in range(data.shape[0]):
-        for y in range(data.shape[1]):
-            _mark(data[group, y], threshold[y], before[group, y], saturated[y], flags[group, y])
         _spread(flags[group], SATURATED, reach, scratch)
 
 
@@ -200,6 +206,23 @@ def _flag_averages(
 
 
 @inner_view_kernel
+def _flag_second_samples(
+    data: Array, limits: Limits, frames: int, place: tuple[int, int, int], flags: Array
+) -> None:
+    """Flag second groups among some columns; ``place``: row, first column, and the one after."""
+    y, start, stop = place
+    middle, end = (frames + 1) / 2, 3 * frames
+    for x in range(start, stop):
+        if flags[2, y, x] & SATURATED == NONE or flags[1, y, x] & SATURATED != NONE:
+            continue
+        first, limit, bias = data[0, y, x], limits.threshold[y, x], limits.bias[y, x]
+        predicted = (first - bias) / middle * end + bias
+        rise = (limit - first) / np.float32(frames)
+        if predicted < limit and data[1, y, x] - first > rise:
+            flags[1, y, x] |= DO_NOT_USE
+
+
+@inner_view_kernel
 def _flag_second_group(data: Array, limits: Limits, frames: int, flags: Array) -> None:
     """Flag second groups that a jump near their end may have saturated.
 
@@ -207,16 +230,12 @@ def _flag_second_group(data: Array, limits: Limits, frames: int, flags: Array) -
     (S2), and the second group rose by more than ``(threshold - first) / nframes``, which one
     saturated frame contributes to the average (S3).
     """
-    middle, end = (frames + 1) / 2, 3 * frames
+    cols = data.shape[2]
     for y in range(data.shape[1]):
-        for x in range(data.shape[2]):
-            if flags[2, y, x] & SATURATED == NONE or flags[1, y, x] & SATURATED != NONE:
-                continue
-            first, limit, bias = data[0, y, x], limits.threshold[y, x], limits.bias[y, x]
-            predicted = (first - bias) / middle * end + bias
-            rise = (limit - first) / np.float32(frames)
-            if predicted < limit and data[1, y, x] - first > rise:
-                flags[1, y, x] |= DO_NOT_USE
+        for start in range(0, cols, SPAN):
+            stop = min(start + SPAN, cols)
+            if _has(flags[2, y, start:stop], SATURATED):
+                _flag_second_samples(data, limits, frames, (y, start, stop), flags)
 
 
 @kernel

@@ -168,7 +168,7 @@ def find_jumps(
             electrons = np.array(limits, np.float32) * np.float32(median_gain)
             each = number_differences(np.zeros(unusable.shape, bool))
             flag_after(ramps, each, electrons.astype(float), np.array(groups_after), flags)
-    dead = np.where(gain > 0, np.uint32(0), np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE))
+    dead = ~(gain > 0) * np.uint32(dq.NO_GAIN_VALUE | dq.DO_NOT_USE)
     rest = np.full_like(counts, np.sum(~unusable)), np.full_like(counts, method != NOT_SEARCHED)
     return flags, pixeldq | dead, np.stack([counts, *rest], axis=1)
 

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps.jump.sort import INFINITE, median_of_sorted, sort_columns
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_view_kernel, view_kernel
 
 Array = npt.NDArray[Any]
 
 _SLACK = np.float32(0.999)  # single precision errs far less; double precision decides
 
 
-@kernel
+@view_kernel
 def deviation(median: float, read_variance: float) -> float:
     """Return sigma of a difference, in electrons; NaN if there is no noise.
 
@@ -35,10 +35,9 @@ def deviation(median: float, read_variance: float) -> float:
     return sigma if sigma > 0 else np.nan
 
 
-@kernel
-def sort_differences(diffs: Array, absolute: bool) -> Array:
-    """Return each pixel's differences, or absolute differences, sorted; unusable ones last."""
-    order = np.empty_like(diffs)
+@view_kernel
+def sort_differences(diffs: Array, absolute: bool, order: Array) -> None:
+    """Fill ``order`` with each pixel's differences, or their sizes, sorted; unusable ones last."""
     for k in range(diffs.shape[0]):
         diff, key = diffs[k], order[k]
         if absolute:
@@ -48,13 +47,12 @@ def sort_differences(diffs: Array, absolute: bool) -> Array:
             for x in range(key.size):
                 key[x] = diff[x] if diff[x] == diff[x] else INFINITE
     sort_columns(order, diffs.shape[0])
-    return order
 
 
 # -- single pass, and one by one ---------------------------------------------------------------
 
 
-@kernel
+@view_kernel
 def find_suspects(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array,
@@ -85,12 +83,12 @@ def find_suspects(
         suspect[x] |= np.int32((usable[x] != count) | (second[x] == largest[x]))
 
 
-@kernel
+@inner_view_kernel
 def _distance(value: np.float32, median: float) -> float:
     return np.float64(abs(np.float32(np.float64(value) - median)))  # stcal rounds here
 
 
-@kernel
+@inner_view_kernel
 def _without_largest(order: Array, x: int, first: int, last: int) -> int:
     """Return the end of the differences in the median of the one-by-one method."""
     end = last
@@ -102,7 +100,7 @@ def _without_largest(order: Array, x: int, first: int, last: int) -> int:
     return end
 
 
-@kernel
+@inner_view_kernel
 def _iterative_bounds(
     order: Array, x: int, usable: int, variance: float, thresholds: Array
 ) -> tuple[float, float]:
@@ -129,7 +127,7 @@ def _iterative_bounds(
     return np.float64(order[first, x]), np.float64(order[last - 1, x])
 
 
-@kernel
+@view_kernel
 def set_bounds(
     order: Array, one_by_one: bool, usable: Array, variance: Array, thresholds: Array,
     suspect: Array, low: Array, high: Array,

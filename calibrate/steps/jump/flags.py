@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.steps._medians import median_of
+from calbatch.calibrate.steps.jump._columns import ColumnBlock, Columns, make_columns
 from calbatch.calibrate.steps.jump._electrons import (
     EXCLUDED,
     NONE,
     Ramps,
-    read_variance,
+    set_read_variance,
     subtract_before,
 )
 from calbatch.calibrate.steps.jump.bounds import (
@@ -32,7 +33,7 @@ from calbatch.calibrate.steps.jump.sigma_clipping import (
 )
 from calbatch.calibrate.steps.jump.sort import INFINITE, find_medians
 from calbatch.models import dq
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_view_kernel, kernel
 
 __all__ = ["EXCLUDED", "JUMP", "Ramps", "Search", "flag_after", "flag_jumps"]
 
@@ -79,7 +80,7 @@ class Search(NamedTuple):
 # -- flags -------------------------------------------------------------------------------------
 
 
-@kernel
+@inner_view_kernel
 def _flag_neighbours(old: Array, y: int, x: int, flags: Array) -> None:
     """Flag the four neighbours in one group, except those that are SATURATED or DO_NOT_USE."""
     rows, cols = flags.shape
@@ -88,44 +89,14 @@ def _flag_neighbours(old: Array, y: int, x: int, flags: Array) -> None:
             flags[row, col] |= JUMP
 
 
-@kernel
+@inner_view_kernel
 def _is_jump(diff: float, low: float, high: float, one_by_one: bool) -> bool:
     key = abs(diff) if one_by_one else diff
     outside = key < low or key > high
     return bool(outside and (one_by_one or abs(diff) < INFINITE))  # as stcal does
 
 
-class ColumnBlock(NamedTuple):
-    """Some columns of a row: their differences, and bounds.
-
-    Attributes
-    ----------
-    row, start : int
-        The row, and the first column.
-    diffs : ndarray
-        The differences, (differences, columns).
-    variance : ndarray
-        Their read variance, (columns,).
-    low, high : ndarray
-        The bounds outside which a difference is a jump, (populations, columns).
-    lowest, highest : ndarray
-        Bounds of the median of a column's differences; equal if it is known, (columns,).
-    found : ndarray
-        Scratch: integrations and groups of samples of a pixel, (2, samples).
-    """
-
-    row: int
-    start: int
-    diffs: Array
-    variance: Array
-    low: Array
-    high: Array
-    lowest: Array
-    highest: Array
-    found: Array
-
-
-@kernel
+@inner_view_kernel
 def _find_new(
     block: ColumnBlock, column: int, populations: Populations, sample: Array, one_by_one: bool
 ) -> int:
@@ -143,7 +114,7 @@ def _find_new(
     return count
 
 
-@kernel
+@inner_view_kernel
 def _find_all(groupdq: Array, block: ColumnBlock, column: int, search: Search) -> int:
     """Put the samples that are jumps, now or before, in ``found``; return their number."""
     count = 0
@@ -161,7 +132,7 @@ def _find_all(groupdq: Array, block: ColumnBlock, column: int, search: Search) -
     return count
 
 
-@kernel
+@inner_view_kernel
 def _reach_neighbours(
     diff: float, lowest: float, highest: float, variance: float, search: Search
 ) -> int:
@@ -182,10 +153,10 @@ def _reach_neighbours(
     return 1 if inside else -1
 
 
-@kernel
-def _find_median(diffs: Array, column: int) -> float:
-    """Return the median of a pixel's differences, ignoring NaN."""
-    values, count = np.empty(diffs.shape[0]), 0
+@inner_view_kernel
+def _find_median(diffs: Array, column: int, values: Array) -> float:
+    """Return the median of a pixel's differences, ignoring NaN; ``values`` is scratch."""
+    count = 0
     for k in range(diffs.shape[0]):
         value = np.float64(diffs[k, column])
         values[count] = value
@@ -193,7 +164,7 @@ def _find_median(diffs: Array, column: int) -> float:
     return median_of(values, count) if count > 0 else np.nan
 
 
-@kernel
+@inner_view_kernel
 def _flag_samples(
     groupdq: Array, block: ColumnBlock, column: int, search: Search, samples: int, flags: Array
 ) -> int:
@@ -219,22 +190,21 @@ def _flag_samples(
         diff = np.float64(block.diffs[k, column])
         reach = _reach_neighbours(diff, lowest, highest, variance, search)
         if reach < 0:
-            lowest = highest = _find_median(block.diffs, column)
+            lowest = highest = _find_median(block.diffs, column, block.values)
             reach = _reach_neighbours(diff, lowest, highest, variance, search)
         if reach > 0:
             _flag_neighbours(groupdq[i, g], y, x, flags[i, g])
     return count
 
 
-@kernel
-def _select_pixels(suspect: Array, seen: Array) -> Array:
-    """Return the pixels to examine: suspects, and those with jumps from before."""
-    picked = np.empty(suspect.size, np.int64)
+@inner_view_kernel
+def _select_pixels(suspect: Array, seen: Array, picked: Array) -> int:
+    """Put the pixels to examine in ``picked``: suspects, and those with jumps; count them."""
     count = 0
     for x in range(suspect.size):
         picked[count] = x
         count += suspect[x] != 0 or seen[x] & JUMP != NONE
-    return picked[:count]
+    return count
 
 
 @kernel
@@ -247,6 +217,41 @@ def _sample_of_difference(search: Search) -> Array:
             if k >= 0:
                 sample[0, k], sample[1, k] = i, g
     return sample
+
+
+@inner_view_kernel
+def _prepare(ramps: Ramps, search: Search, block: ColumnBlock, work: Columns) -> None:
+    """Find the differences of a block, and their read variance."""
+    y, x0, stop = block.row, block.start, block.start + work.usable.size
+    subtract_before(ramps, search.difference, y, x0, work.diffs, work.usable, work.levels)
+    readnoise, gain = ramps.readnoise[y, x0:stop], ramps.gain[y, x0:stop]
+    set_read_variance(readnoise, gain, search.frames, work.variance)
+
+
+@inner_view_kernel
+def _set_bounds(search: Search, block: ColumnBlock, work: Columns) -> None:
+    """Find the suspects of a block, and the bounds outside which their differences are jumps."""
+    one_by_one, order = search.one_by_one, work.order
+    sort_differences(work.diffs, one_by_one, order)
+    criteria = work.usable, work.variance, search.thresholds, work.suspect
+    find_suspects(order, one_by_one, *criteria)
+    set_bounds(order, one_by_one, *criteria, block.low[0], block.high[0])
+
+
+@inner_view_kernel
+def _flag_picked(
+    groupdq: Array, block: ColumnBlock, picked: Array, seen: Array, search: Search,
+    populations: Populations, sample: Array, flags: Array,
+) -> int:  # fmt: skip
+    """Flag the jumps of some columns, and their neighbours; return the number of jumps."""
+    count = 0
+    for x in picked:
+        if seen[x] & JUMP != NONE:
+            samples = _find_all(groupdq, block, x, search)
+        else:
+            samples = _find_new(block, x, populations, sample, search.one_by_one)
+        count += _flag_samples(groupdq, block, x, search, samples, flags)
+    return count
 
 
 @kernel
@@ -273,38 +278,35 @@ def flag_jumps(
     sample = _sample_of_difference(search)
     found = np.empty((2, search.difference.size), np.int64)
     lowest, highest = np.empty(width, np.float64), np.empty(width, np.float64)
+    values = np.empty(search.population.size, np.float64)
+    work = make_columns(search.population.size, min(width, cols), not search.clipping)
     for y in range(flags.shape[2]):
         counts[y] = 0
         for x0 in range(0, cols, width):
             size = min(width, cols - x0)
-            diffs = np.empty((search.population.size, size), np.float32)
-            usable, suspect = np.empty(size, np.int32), np.empty(size, np.int32)
-            seen = subtract_before(ramps, search.difference, y, x0, diffs, usable)
-            variance = read_variance(ramps, y, x0, size, search.frames)
+            if size != work.usable.size:
+                work = make_columns(search.population.size, size, not search.clipping)
             block = ColumnBlock(
-                y, x0, diffs, variance, low[:, :size], high[:, :size], lowest, highest, found
-            )
+                y, x0, work.diffs, work.variance, low[:, :size], high[:, :size], lowest, highest,
+                found, values,
+            )  # fmt: skip
+            _prepare(ramps, search, block, work)
             if search.clipping:
                 set_clipped_bounds(
-                    diffs, populations, search.thresholds[4], usable, suspect, lowest, highest,
-                    low, high,
+                    work.diffs, populations, search.thresholds[4], work.usable, work.suspect,
+                    lowest, highest, low, high,
                 )  # fmt: skip
             else:
-                order = sort_differences(diffs, search.one_by_one)
-                criteria = usable, variance, search.thresholds, suspect
-                find_suspects(order, search.one_by_one, *criteria)
-                set_bounds(order, search.one_by_one, *criteria, low[0], high[0])
-            picked = _select_pixels(suspect, seen)
+                _set_bounds(search, block, work)
+            picked = work.picked[: _select_pixels(work.suspect, work.levels.seen, work.picked)]
             if not search.clipping:
-                median = find_medians(diffs, picked)
+                median = find_medians(work.diffs, picked)
                 for j in range(picked.size):
                     lowest[picked[j]] = highest[picked[j]] = median[j]
-            for x in picked:
-                if seen[x] & JUMP != NONE:
-                    samples = _find_all(ramps.groupdq, block, x, search)
-                else:
-                    samples = _find_new(block, x, populations, sample, search.one_by_one)
-                counts[y] += _flag_samples(ramps.groupdq, block, x, search, samples, flags)
+            seen = work.levels.seen
+            counts[y] += _flag_picked(
+                ramps.groupdq, block, picked, seen, search, populations, sample, flags
+            )
 
 
 # -- after jumps -------------------------------------------------------------------------------
@@ -345,16 +347,16 @@ def flag_after(ramps: Ramps, difference: Array, limits: Array, reach: Array, fla
         The flags to modify: the result of `flag_jumps`.
     """
     ints, groups, rows, cols = flags.shape
-    diffs = np.empty((ints * (groups - 1), cols), np.float32)
-    usable, none = np.empty(cols, np.int32), np.zeros(cols, np.int32)
+    work, none = make_columns(ints * (groups - 1), cols, False), np.zeros(cols, np.int32)
+    diffs = work.diffs
     for y in range(rows):
         seen = np.zeros(cols, np.uint8)
         for i in range(ints):
             for g in range(1, groups):
                 for x in range(cols):
                     seen[x] |= flags[i, g, y, x]
-        picked = _select_pixels(none, seen)
-        subtract_before(ramps, difference, y, 0, diffs, usable)
+        picked = work.picked[: _select_pixels(none, seen, work.picked)]
+        subtract_before(ramps, difference, y, 0, diffs, work.usable, work.levels)
         median = find_medians(diffs, picked)
         for j in range(picked.size):
             x = picked[j]

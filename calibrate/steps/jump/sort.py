@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calbatch.models.jit import kernel
+from calbatch.models.jit import inner_view_kernel, kernel, view_kernel
 
 Array = npt.NDArray[Any]
 
@@ -18,7 +18,7 @@ ZERO = np.float32(0.0)
 INFINITE = np.float32(np.inf)
 
 
-@kernel
+@inner_view_kernel
 def _exchange(upper: Array, lower: Array) -> None:
     """Move the smaller of each pair into ``upper``, the larger into ``lower``."""
     for x in range(upper.size):
@@ -28,7 +28,7 @@ def _exchange(upper: Array, lower: Array) -> None:
         lower[x] = other if one < other else one
 
 
-@kernel
+@view_kernel
 def sort_columns(values: Array, count: int) -> None:
     """Sort the first ``count`` values of every pixel, which must not be NaN."""
     half = 1
@@ -47,7 +47,7 @@ def sort_columns(values: Array, count: int) -> None:
         span //= 2
 
 
-@kernel
+@view_kernel
 def median_of_sorted(order: Array, x: int, first: int, last: int) -> float:
     """Return the median of the sorted values ``first`` to ``last`` of pixel ``x``."""
     low = order[(first + last - 1) // 2, x]

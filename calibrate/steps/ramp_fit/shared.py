@@ -27,6 +27,7 @@ from calbatch.calibrate.steps.ramp_fit.segments import (
     poisson_variance,
     read_variance,
 )
+from calbatch.calibrate.steps.ramp_fit.unflagged import choose_weight, load_weights
 from calbatch.calibrate.steps.ramp_fit.work import Fits
 from calbatch.models.jit import inner_view_kernel
 
@@ -148,9 +149,10 @@ def _add_pair(
     slope: Floats,
 ) -> None:
     near, far = pair
+    each = load_weights(weights)
     for j in range(count):
         step = np.float64(ramps[far, j]) - np.float64(ramps[near, j])
-        slope[j] += weights[classes[j]] * step
+        slope[j] += choose_weight(each, classes[j]) * step
 
 
 @inner_view_kernel

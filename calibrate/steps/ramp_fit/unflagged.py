@@ -26,6 +26,8 @@ from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE
 from calbatch.models.jit import inner_view_kernel
 
+Weights = tuple[float, float, float, float, float, float]
+
 
 class Whole(NamedTuple):
     """Results of the fit of an unflagged ramp that a pixel's integrations share.
@@ -68,14 +70,18 @@ def _subtract_groups(
 
 @inner_view_kernel
 def sort_to_middle(count: int, values: npt.NDArray[Any], network: Places) -> None:
-    """Exchange the values of the first ``count`` columns by a network; see `median_network`."""
+    """Exchange the values of the first ``count`` columns by a network; see `median_network`.
+
+    Columns with NaN become meaningless.
+    """
+    zero = values.dtype.type(0)
     for k in range(network.shape[0]):
         lower, upper = network[k, 0], network[k, 1]
         for c in range(count):
             a, b = values[lower, c], values[upper, c]
-            # A conditional would become a masked store, several times slower.
-            values[lower, c] = np.minimum(a, b)
-            values[upper, c] = np.maximum(a, b)
+            # Without the addition the compiler emits a masked store, several times slower.
+            values[lower, c] = (a if a < b else b) + zero
+            values[upper, c] = b if a < b else a
 
 
 @inner_view_kernel
@@ -177,6 +183,20 @@ def _find_classes(
 
 
 @inner_view_kernel
+def load_weights(weights: Floats) -> Weights:
+    """Return the weights of a pair of groups by class of signal-to-noise ratio as numbers."""
+    return weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+
+
+@inner_view_kernel
+def choose_weight(weights: Weights, row: int) -> float:
+    """Return the weight of a class; looking it up in an array would prevent vectorization."""
+    low = weights[0] if row == 0 else weights[1] if row == 1 else weights[2]
+    high = weights[3] if row == 3 else weights[4] if row == 4 else weights[5]
+    return low if row < 3 else high
+
+
+@inner_view_kernel
 def _add_pair(
     low: Singles,
     high: Singles,
@@ -184,8 +204,10 @@ def _add_pair(
     classes: Flags,
     slope: Floats,
 ) -> None:
+    each = load_weights(weights)
     for c in range(slope.size):
-        slope[c] += weights[classes[c]] * (np.float64(high[c]) - np.float64(low[c]))
+        weight = choose_weight(each, classes[c])
+        slope[c] += weight * (np.float64(high[c]) - np.float64(low[c]))
 
 
 @inner_view_kernel

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
-from calbatch.models.jit import inner_kernel, kernel
+from calbatch.models.jit import inner_view_kernel, view_kernel
 from calbatch.models.tiling.plan import Region
 
 Array = npt.NDArray[Any]
@@ -79,7 +79,7 @@ def gather_flagged(
     return samples[..., is_reference], placement.columns(region)[is_reference]
 
 
-@kernel
+@view_kernel
 def _subtract(
     data: Array, rows: Array, cols: Array, block_of_row: Array, edges: Array, result: Array
 ) -> None:
@@ -100,7 +100,7 @@ def _subtract(
                 )
 
 
-@inner_kernel
+@inner_view_kernel
 def _subtract_row(row: Array, level: float, along: Array, result: Array) -> None:
     for c in range(row.size):  # from 0, or the compiler could not vectorize it
         result[c] = row[c] - level - along[c]

@@ -30,7 +30,8 @@ def limits(diffs, one_by_one, *, variance=4.0, only=None):
     variances = np.full(usable.size, variance)
     suspect = np.ones(usable.size, "i4") if only is None else only
     low, high = np.empty((2, usable.size))
-    order = sort_differences(diffs, one_by_one)
+    order = np.empty_like(diffs)
+    sort_differences(diffs, one_by_one, order)
     set_bounds(order, one_by_one, usable, variances, THRESHOLDS, suspect, low, high)
     return suspect, low, high
 
@@ -39,7 +40,8 @@ def suspects(diffs, one_by_one, *, variance=4.0):
     """Return the mask of pixels that may have jumps at first sight."""
     usable = np.isfinite(diffs).sum(axis=0).astype("i4")
     found = np.empty(usable.size, "i4")
-    order = sort_differences(diffs, one_by_one)
+    order = np.empty_like(diffs)
+    sort_differences(diffs, one_by_one, order)
     variances = np.full(usable.size, variance)
     find_suspects(order, one_by_one, usable, variances, THRESHOLDS, found)
     return found
@@ -78,7 +80,9 @@ def test_there_is_no_deviation_without_noise():
 )
 def test_unusable_differences_are_sorted_last(absolute, expected):
     diffs = np.array([[3], [np.nan], [-5], [1]], "f4")
-    assert sort_differences(diffs, absolute)[:, 0].tolist() == expected
+    order = np.empty_like(diffs)
+    sort_differences(diffs, absolute, order)
+    assert order[:, 0].tolist() == expected
 
 
 @given(ramps)
