@@ -106,20 +106,20 @@ def _record_death(ledger: Ledger, batch: int, log: Path) -> None:
     name = _NAME.fullmatch(log.name)
     number, serial = map(int, name.groups()) if name else (-1, 0)
     row = ledger.find_exposure(batch, number)
-    if row is None or row["state"] not in OPEN or serial < row["attempts"]:
+    if row is None or row.state not in OPEN or serial < row.attempts:
         return
     text = collect_log(log)
-    path = location(row["path"])
+    path = location(row.path)
     reason = f"{path}: the process that drove the batch died while calibrating it"
     outcome = explain_death(
         Outcome(number=number, path=path, error=reason, kind=FailureKind.DEATH), text
     )
     ledger.add_attempt(
-        batch, number, number=serial, alone=1, worker=find_process(text), started=row["started"],
+        batch, number, number=serial, alone=1, worker=find_process(text), started=row.started,
         ended=time.time(), result=str(outcome.kind), reason=outcome.error, log=text,
     )  # fmt: skip
     ledger.update_exposure(
         batch, number, state="waiting", reason=outcome.error, attempts=serial,
-        deaths=row["deaths"] + 1,
+        deaths=row.deaths + 1,
     )  # fmt: skip
     ledger.add_event(batch, "death", outcome.error, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -154,7 +154,7 @@ class RetryPolicy:
         return RetryDecision(RetryAction.FAIL)
 
     def recall(
-        self, history: FailureHistory, deaths: int, kinds: Iterable[FailureKind]
+        self, history: FailureHistory, deaths: int, kinds: Sequence[FailureKind]
     ) -> RetryAction:
         """Add the records of earlier drivers to an exposure's history; return how to begin it.
 
@@ -164,16 +164,17 @@ class RetryPolicy:
             The exposure's history; updated in place.
         deaths : int
             Worker deaths, while running alone, of the same work when it last ended.
-        kinds : iterable of FailureKind
+        kinds : sequence of FailureKind
             Kinds of the deaths since then, while running alone.
         """
         for kind in kinds:
             self.decide(kind, history, alone=True)
-        if deaths >= self.deaths_alone > history.blame:  # was quarantined: retry once
+        was_quarantined = deaths >= self.deaths_alone > history.blame  # is tried once more
+        if was_quarantined:
             history.deaths_alone += self.deaths_alone - 1
-        if history.blame >= self.deaths_alone:
+        if kinds and history.blame >= self.deaths_alone:
             return RetryAction.QUARANTINE
-        return RetryAction.ALONE if history.deaths_alone else RetryAction.AGAIN
+        return RetryAction.ALONE if kinds or was_quarantined else RetryAction.AGAIN
 
     def _after_death(
         self, kind: FailureKind, history: FailureHistory, *, alone: bool

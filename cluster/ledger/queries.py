@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from calbatch.cluster.ledger.header_rows import HeaderRows
-from calbatch.cluster.ledger.records import FAILED, OPEN, BatchRow, ProductRow
+from calbatch.cluster.ledger.records import FAILED, OPEN, BatchRow, ExposureRow, ProductRow
 from calbatch.cluster.ledger.schema import LedgerError
 from calbatch.cluster.ledger.sqlite_errors import decoding
 
@@ -107,10 +107,11 @@ class HistoryQueries(HeaderRows):
         rows = self._rows(query, *map(str, paths))
         return any(row["deaths"] or row["state"] not in ("done", "kept") for row in rows)
 
-    def find_exposure(self, batch: int, number: int) -> dict[str, Any] | None:
-        """Return the row of an exposure; None if there is none."""
+    def find_exposure(self, batch: int, number: int) -> ExposureRow | None:
+        """Return an exposure; None if there is none."""
         query = "SELECT * FROM exposures WHERE batch = ? AND number = ?"
-        return next(self._rows(query, batch, number), None)
+        with decoding(self.path):
+            return next(map(ExposureRow.of, self._rows(query, batch, number)), None)
 
     def find_unsettled_deaths(self, batch: int) -> dict[int, list[tuple[str, str]]]:
         """Return the deaths of processes that the exposures of a batch have not been judged for.

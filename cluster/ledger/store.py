@@ -27,6 +27,7 @@ from calbatch.cluster.ledger.records import BatchRow, ProductRow
 from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 from calbatch.cluster.ledger.sqlite_errors import (
     CommitFailure,
+    decoding,
     ensure_private_folder,
     is_temporary,
     make_error,
@@ -292,7 +293,8 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
         Their drivers must have died, since this process holds the lock.
         """
         rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", batch)
-        return [BatchRow.of(row) for row in rows]
+        with decoding(self.path):
+            return [BatchRow.of(row) for row in rows]
 
     def add_lost_attempts(self, batch: int, reason: str) -> None:
         """Record running attempts as lost, since their outcomes will never arrive."""

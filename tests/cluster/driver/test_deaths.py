@@ -206,7 +206,7 @@ def test_only_logs_of_the_driver_itself_count(killed):
     record_driver_deaths(ledger, folder)
     reason = "/1_uncal.fits: the process that drove the batch died while calibrating it"
     assert find_deaths(ledger, 1) == {1: [RecordedDeath(FailureKind.DEATH, reason)]}
-    assert ledger.find_exposure(1, 1)["attempts"] == 2
+    assert ledger.find_exposure(1, 1).attempts == 2
     assert (folder.logs / "0-1.log").exists()
     record_driver_deaths(ledger, folder)
     assert len(find_deaths(ledger, 1)[1]) == 1

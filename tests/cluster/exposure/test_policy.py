@@ -92,6 +92,15 @@ def test_deaths_under_earlier_drivers_count(deaths, kinds, action, deaths_alone)
     assert history.deaths_alone == deaths_alone
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+def test_low_limits_refuse_only_exposures_that_have_died_since(limit):
+    policy = RetryPolicy(deaths_alone=limit)
+    assert policy.recall(FailureHistory(), 0, []) is RetryAction.AGAIN
+    assert policy.recall(FailureHistory(), 0, [FailureKind.CRASH]) is RetryAction.QUARANTINE
+    if limit:
+        assert policy.recall(FailureHistory(), 1, []) is RetryAction.ALONE
+
+
 def test_deaths_alone_are_retried_with_growing_delays():
     history = FailureHistory()
     found = [POLICY.decide(FailureKind.DEATH, history, alone=True).delay for _ in range(5)]
