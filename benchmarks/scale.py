@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         "--simulate", action="store_true", help="print what full frames would take, and run nothing"
     )
     parser.add_argument(
-        "--driver-ms", type=float, default=5.0, help="with --simulate: the driver's CPU [ms]"
+        "--driver-ms", type=float, default=3.0, help="with --simulate: the driver's CPU [ms]"
     )
     parser.add_argument(
         "--folder", type=Path, help="folder for all files; by default a temporary one"

@@ -36,7 +36,7 @@ class Costs:
     """
 
     calibration: float = 0.47
-    driver: float = 0.005
+    driver: float = 0.003
     read: float = 84e6
     written: float = 168e6
     references: float = 0.4e9
