@@ -6,14 +6,16 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 
 import dask
 import numpy as np
+import psutil
 from dask.local import get_sync
 from dask.system import CPU_COUNT
 from numba.core import event
@@ -37,6 +39,12 @@ ROWS = 8
 MOST_PROCESSES = 4
 """Processes that compile; with more, all would wait for the one that compiles the fit of ramps."""
 
+PROCESS_BYTES = 1 << 30
+"""Memory of a process that compiles."""
+
+PATIENCE = 600.0
+"""Seconds after which this process compiles alone."""
+
 HELPER = "from calbatch.calibrate import warm; warm.compile_for_another()"
 ALWAYS = ""
 """The part of the kernels that do not belong to a step."""
@@ -47,11 +55,15 @@ class _CompilationNeededError(BaseException):
 
 
 class _Refusal(event.Listener):
-    """Interrupts a trial as soon as it compiles a kernel."""
+    """Interrupts a trial as soon as it compiles a kernel; other threads may compile theirs."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
 
     def on_start(self, event: event.Event) -> None:
-        """Raise the error."""
-        raise _CompilationNeededError
+        """Raise the error in the thread of the trial."""
+        if threading.get_ident() == self.thread:
+            raise _CompilationNeededError
 
     def on_end(self, event: event.Event) -> None:
         """Do nothing."""
@@ -89,7 +101,8 @@ def compile_kernels(
         except _CompilationNeededError:
             report(MESSAGE)
             begun = time.monotonic()
-            _compile_parts(step, exposure, path, references)
+            with suppress(Exception):  # this process alone takes longer
+                _compile_parts(step, exposure, path, references)
             _run_kernels(step, exposure, references)
             report(f"kernels compiled in {time.monotonic() - begun:.0f} s")
         done.touch()
@@ -108,12 +121,13 @@ def _run_kernels(step: Step, exposure: DataModel, references: References) -> Non
 def _compile_parts(step: Step, exposure: DataModel, path: Location, references: References) -> None:
     """Compile the kernels of all steps, in this process and in others."""
     parts = [*_parts(step, exposure), ALWAYS]
-    others = min(CPU_COUNT, MOST_PROCESSES, len(parts)) - 1
+    affordable = psutil.virtual_memory().available // PROCESS_BYTES
+    others = min(CPU_COUNT, MOST_PROCESSES, len(parts), affordable) - 1
     if others < 1 or not is_built_in(step):
         return
     with (
         open_process_folder("compiling") as claims,
-        _start_helpers(others, pack((step, path, references, str(claims)))),
+        _start_helpers(others, pack((hooks.without_hooks(step), path, references, str(claims)))),
     ):
         _compile_unclaimed(step, exposure, references, claims)
 
@@ -131,13 +145,14 @@ def _start_helpers(count: int, order: bytes) -> Iterator[None]:
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             helpers.append(helper)
-            with suppress(BrokenPipeError):
-                assert helper.stdin is not None
-                helper.stdin.write(order)
-                helper.stdin.close()
-        yield
         for helper in helpers:
-            helper.wait()
+            with suppress(BrokenPipeError), helper.stdin or nullcontext() as stream:
+                if stream is not None:
+                    stream.write(order)
+        yield
+        deadline = time.monotonic() + PATIENCE
+        for helper in helpers:
+            helper.wait(max(0.0, deadline - time.monotonic()))
     finally:
         for helper in helpers:
             helper.kill()

@@ -8,13 +8,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+import filelock
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _UNCOUNTED = {"_nrt": False}
 """Options of numba's compiler: without entry points for Python and C, and without its runtime,
 which allocates arrays and counts references to them."""
+
+_LOCK_SECONDS = 10.0
+"""Seconds to wait for another process that stores a kernel."""
 
 _VERSIONS_TO_KEEP = 4
 """Number of versions of the compiled kernels in the user's cache."""
@@ -49,7 +53,8 @@ def _load_array_functions() -> None:
         return
     sys.modules[name] = ModuleType(name)
     try:
-        import_module("numba.np.arraymath")
+        with suppress(ImportError):  # in another version of numba, it may have another name
+            import_module("numba.np.arraymath")
     finally:
         del sys.modules[name]
 
@@ -96,8 +101,43 @@ def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
     with _cache_in(kernel_folder()):
         decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
-        compiled: Callable[..., Any] = decorate(function)
-    return compiled
+        compiled: Any = decorate(function)
+    compiled._cache = _SharedCache(compiled._cache, kernel_folder())
+    return cast(Callable[..., Any], compiled)
+
+
+class _SharedCache:
+    """numba's cache of a kernel, safe for several processes that compile it at the same time.
+
+    numba numbers the files of a kernel's versions without a lock. Of two versions that are stored
+    at once, for different types, one could later be loaded in place of the other.
+
+    Parameters
+    ----------
+    cache : object
+        numba's cache.
+    folder : Path
+        The folder of compiled kernels, which has the lock.
+    """
+
+    def __init__(self, cache: Any, folder: Path) -> None:
+        self._cache, self._lock = cache, folder / ".lock"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return the compiled version for these types; None if there is none."""
+        found = self._cache.load_overload(signature, target)
+        types = getattr(signature, "args", signature)
+        return found if found is not None and found.signature.args == types else None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Store a compiled version."""
+        with ExitStack() as stack:
+            with suppress(OSError, NotImplementedError, filelock.Timeout):  # it can be done without
+                stack.enter_context(filelock.FileLock(self._lock, timeout=_LOCK_SECONDS))
+            self._cache.save_overload(signature, compiled)
 
 
 def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

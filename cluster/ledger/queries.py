@@ -123,26 +123,49 @@ class HistoryQueries(HeaderRows):
         An exposure whose input has not been calibrated since the last death has an entry, if only
         an empty one: it has been judged, as it was quarantined, or worked on otherwise.
         """
-        query = (
-            "SELECT now.number, attempts.result, attempts.reason FROM batches AS mine "
+        earlier = self._rows(
+            "SELECT earlier.id, earlier.path, earlier.state, earlier.reason, "
+            "theirs.pipeline = mine.pipeline AND theirs.parameters = mine.parameters AS alike "
+            "FROM batches AS mine "
             "CROSS JOIN batches AS theirs ON theirs.id != mine.id OR mine.started IS NOT NULL "
             "CROSS JOIN exposures AS earlier ON earlier.batch = theirs.id AND earlier.deaths > 0 "
-            f"AND earlier.state IN {_texts(OPEN + FAILED)} "
-            "CROSS JOIN exposures AS now ON now.batch = mine.id AND now.path = earlier.path "
-            "LEFT JOIN attempts ON attempts.exposure = earlier.id AND attempts.alone "
-            "AND attempts.result IN ('death', 'crash', 'memory') "
-            f"AND earlier.state IN {_texts(OPEN)} AND earlier.reason != '' "  # not reopened since
-            "AND theirs.pipeline = mine.pipeline AND theirs.parameters = mine.parameters "
-            "WHERE mine.id = ? AND NOT EXISTS (SELECT 1 FROM exposures AS later "
-            "WHERE later.id > earlier.id AND later.path = earlier.path "
-            "AND later.ended IS NOT NULL) ORDER BY attempts.id"  # reopened since, or not
+            f"AND earlier.state IN {_texts(OPEN + FAILED)} WHERE mine.id = ? ORDER BY earlier.id",
+            batch,
         )
+        rows = {row["id"]: row for row in earlier}
+        if not rows:
+            return {}
+        paths = {row["path"] for row in rows.values()}
+        # one pass each, since exposures have no index by path
+        numbers = {
+            row["path"]: row["number"]
+            for row in self._rows("SELECT number, path FROM exposures WHERE batch = ?", batch)
+            if row["path"] in paths
+        }
+        settled = {
+            row["path"]: row["last"]
+            for row in self._rows(
+                "SELECT path, max(id) AS last FROM exposures WHERE id > ? AND ended IS NOT NULL "
+                "GROUP BY path",
+                min(rows),
+            )
+            if row["path"] in paths
+        }
         found: dict[int, list[tuple[str, str]]] = {}
-        for row in self._rows(query, batch):
-            deaths = found.setdefault(row["number"], [])
-            if row["result"] is not None:
-                deaths.append((row["result"], row["reason"]))
+        for exposure, row in rows.items():
+            if row["path"] not in numbers or settled.get(row["path"], 0) > exposure:
+                continue
+            deaths = found.setdefault(numbers[row["path"]], [])
+            if row["alike"] and row["state"] in OPEN and row["reason"]:  # not reopened since
+                deaths += self._find_deaths_alone(exposure)
         return found
+
+    def _find_deaths_alone(self, exposure: int) -> list[tuple[str, str]]:
+        query = (
+            "SELECT result, reason FROM attempts WHERE exposure = ? AND alone "
+            "AND result IN ('death', 'crash', 'memory') ORDER BY id"
+        )
+        return [(row["result"], row["reason"]) for row in self._rows(query, exposure)]
 
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import dask
 
-from calbatch.cluster.errors import DeathError, LostError, SiteLostError
+from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.exposure.job import Job, calibrate, prepare_job, success
 from calbatch.cluster.exposure.log import log_to_file
 from calbatch.cluster.exposure.outcome import (
@@ -36,6 +36,7 @@ from calbatch.cluster.sites.silence import (
 from calbatch.cluster.sites.task_results import (
     Key,
     Message,
+    find_error,
     pack_task,
     run_task,
     send_result,
@@ -240,15 +241,18 @@ class DaskSite:
             If the scheduler is gone.
         """
         outcomes = list(self._send())
-        for key, packed in self._take_messages(0 if outcomes else timeout):
-            task = self._running.pop(key, None)
-            if task is not None:  # otherwise it was withdrawn
-                outcomes.append((task.job, self._outcome(task, packed)))
-                task.future.release()
+        outcomes += self._take_outcomes(0 if outcomes else timeout)
         outcomes += self._find_failures()
         if not outcomes:
             self._require_scheduler()
         return outcomes
+
+    def _take_outcomes(self, timeout: float) -> Iterator[tuple[Job, Outcome]]:
+        for key, packed in self._take_messages(timeout):
+            task = self._running.pop(key, None)
+            if task is not None:  # otherwise it was withdrawn
+                yield task.job, self._outcome(task, packed)
+                task.future.release()
 
     def _take_messages(self, timeout: float) -> Iterator[Message]:
         """Wait for a message, and yield all that arrive within `GATHERING_TIME` of the last call.
@@ -266,13 +270,15 @@ class DaskSite:
     def _find_failures(self) -> list[tuple[Job, Outcome]]:
         """Return the exposures whose tasks have ended without a result, from time to time."""
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY or not self._is_connected():
+        if now - self._looked < LOOK_EVERY:
             return []
         self._looked = now
-        ended = {k: t for k, t in self._running.items() if t.future.status in ENDED}
-        for key in ended:
-            del self._running[key]
-        return [(task.job, self._fail(task, _error_of(task.future))) for task in ended.values()]
+        ended = [key for key, task in self._running.items() if task.future.status in ENDED]
+        outcomes = list(self._take_outcomes(0)) if ended else []  # of those that did end well
+        if ended and self._is_connected():  # otherwise, all tasks have lost their scheduler
+            tasks = [self._running.pop(key) for key in ended if key in self._running]
+            outcomes += [(task.job, self._fail(task, find_error(task.future))) for task in tasks]
+        return outcomes
 
     def _outcome(self, task: _Task, packed: bytes) -> Outcome:
         for writer in task.writers:
@@ -386,15 +392,3 @@ class DaskSite:
             keys_at_workers = {str(key) for keys in self._task_keys().values() for key in keys}
             return {t.job.number for k, t in self._running.items() if str(k) in keys_at_workers}
         return set()
-
-
-def _error_of(future: Any) -> BaseException:
-    """Return calbatch's error for a task that has ended without a result."""
-    from distributed import KilledWorker
-
-    if future.status == "cancelled":
-        return LostError("the scheduler lost it")
-    error: BaseException = future.exception(timeout=ANSWER)
-    if isinstance(error, KilledWorker):
-        return DeathError(f"its worker died (the last was {error.last_worker.address})")
-    return error

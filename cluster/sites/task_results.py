@@ -12,8 +12,10 @@ from typing import Any
 
 from distributed.protocol.pickle import dumps, loads
 
+from calbatch.cluster.errors import DeathError, LostError
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome
+from calbatch.cluster.sites.silence import ANSWER
 
 Key = tuple[str, int, int]
 """Key of a task: name, number of the exposure, and a number that tells its attempts apart."""
@@ -58,3 +60,18 @@ def send_result(result: Any, topic: str, key: Key) -> None:
 def unpack_result(packed: bytes) -> Any:
     """Return the result of a task, in the driver."""
     return loads(packed)
+
+
+def find_error(future: Any) -> BaseException:
+    """Return calbatch's error for a task that has ended without a result."""
+    from distributed import KilledWorker
+
+    if future.status == "cancelled":
+        return LostError("the scheduler lost it")
+    try:
+        error: BaseException = future.exception(timeout=ANSWER)
+    except TimeoutError:
+        return LostError("the scheduler does not answer")
+    if isinstance(error, KilledWorker):
+        return DeathError(f"its worker died (the last was {error.last_worker.address})")
+    return error

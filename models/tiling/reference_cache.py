@@ -33,6 +33,9 @@ their total size would evict every array shortly before its next use.
 COLUMN_BYTES = 1 << 22
 """Limit of the cache of columns."""
 
+_ENTRY_BYTES = 6144
+"""Memory that an array of a few columns takes at least: its page, its key and its entry."""
+
 _NARROW = 64
 """The columns of rows that are this many times wider are kept in the cache of columns."""
 
@@ -46,6 +49,11 @@ class _CachedArray:
 class ReferenceCache:
     """Arrays by key, within a limit of bytes; thread-safe.
 
+    Parameters
+    ----------
+    least : int
+        Bytes that an array counts at least.
+
     Attributes
     ----------
     bytes : int
@@ -54,7 +62,8 @@ class ReferenceCache:
         Number of arrays that were asked for, and of those that were there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
         self._entries: OrderedDict[Hashable, _CachedArray] = OrderedDict()  # oldest use first
         self._lock = threading.Lock()
         self._requested = 0
@@ -80,11 +89,12 @@ class ReferenceCache:
             if key in self._entries or not array.nbytes:  # another thread may have added it
                 return
             self._drop_beyond(limit)
-            while self.bytes + array.nbytes > limit and self._is_oldest_unused(limit):
+            size = max(array.nbytes, self._least)
+            while self.bytes + size > limit and self._is_oldest_unused(limit):
                 self._drop_oldest()
-            if self.bytes + array.nbytes <= limit:
+            if self.bytes + size <= limit:
                 self._entries[key] = _CachedArray(_on_own_pages(array), self._requested)
-                self.bytes += array.nbytes
+                self.bytes += size
 
     def has_room(self, size: int, limit: int) -> bool:
         """Return whether as many bytes could be added without an eviction."""
@@ -101,7 +111,7 @@ class ReferenceCache:
 
     def _drop_oldest(self) -> None:
         _, oldest = self._entries.popitem(last=False)
-        self.bytes -= oldest.array.nbytes
+        self.bytes -= max(oldest.array.nbytes, self._least)
 
     def clear(self) -> None:
         """Remove all arrays."""
@@ -125,7 +135,7 @@ def _on_own_pages(array: Array) -> Array:
 
 
 _rows = ReferenceCache()
-_columns = ReferenceCache()
+_columns = ReferenceCache(_ENTRY_BYTES)
 
 
 def cached_bytes() -> int:

@@ -4,7 +4,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
+import numba
+import pytest
+from numba.core import event
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate import warm
@@ -54,7 +58,7 @@ from calbatch.models.tiling.portable import pack
 
 path = Path(sys.argv[1])
 step = Detector1Pipeline()
-wanted = ("superbias", "linearity")
+wanted = ("saturation", "linearity")
 step.configure({name: {"skip": name not in wanted} for name in step.steps()}, "test")
 header = datamodels.open(path).to_flat_dict()
 references = CrdsReferences().resolve({0: header}, step.steps())[0]
@@ -87,11 +91,37 @@ def test_the_kernels_of_a_pipeline_are_compiled_before_its_trial(tmp_path):
     assert not list(tmp_path.glob("*compiling*"))  # no claims are left
 
 
+def test_without_helpers_this_process_compiles_alone(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    missing = f"sys.executable = {str(tmp_path / 'python')!r}\nstep.saturation.skip = True\n"
+    messages = run_python(PIPELINE + missing + COMPILE, exposure, tmp_path).decode().splitlines()
+    assert [message.partition(":")[0] for message in messages[:1]] == ["compiling kernels"]
+    assert [message.partition(" in ")[0] for message in messages[1:]] == ["kernels compiled"]
+
+
+def test_other_threads_may_compile_during_a_trial():
+    faults = []
+
+    def compile_own():
+        try:
+            faults.append(numba.njit(lambda value: value + 1)(1))
+        except BaseException as error:
+            faults.append(error)
+
+    with event.install_listener("numba:compile", warm._Refusal()):
+        other = threading.Thread(target=compile_own)
+        other.start()
+        other.join()
+        with pytest.raises(warm._CompilationNeededError):
+            numba.njit(lambda value: value + 2)(1)
+    assert faults == [2]
+
+
 def test_a_helper_compiles_what_nobody_has_claimed(tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     claims = tmp_path / "claims"
     claims.mkdir()
-    for claimed in ("superbias", warm.ALWAYS):
+    for claimed in ("saturation", warm.ALWAYS):
         (claims / f"part-{claimed}").touch()
     order = run_python(PIPELINE + ORDER, exposure, tmp_path, claims)
     kernels = tmp_path / "kernels"
@@ -99,7 +129,7 @@ def test_a_helper_compiles_what_nobody_has_claimed(tmp_path):
     run_python(warm.HELPER, exposure, tmp_path, stdin=order)
     compiled = {path.name for path in kernels.rglob("*.nbi")} - before
     assert any("linearize" in name for name in compiled)
-    assert not any("subtract_bias" in name for name in compiled)
+    assert not any("flag_integrations" in name for name in compiled)
     assert (claims / "part-linearity").exists()
 
 

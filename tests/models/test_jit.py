@@ -101,3 +101,39 @@ def test_kernels_do_without_linear_algebra_until_one_uses_it():
     code = [sys.executable, "-c", LINEAR_ALGEBRA]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["False", "[[3.0, 3.0], [3.0, 3.0]]"]
+
+
+EXCHANGED = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[1])
+import own_kernels
+print(own_kernels.add(np.arange(4, dtype="i4")), own_kernels.add(np.arange(4, dtype="f4")))
+"""
+OWN_KERNELS = """
+from calbatch.models.jit import kernel
+
+@kernel
+def add(values):
+    total = values[0]
+    for value in values:
+        total += value
+    return total
+"""
+
+
+def test_a_kernel_for_other_types_is_not_loaded(tmp_path):
+    """Processes that store two versions at once can leave each under the other's name."""
+    (tmp_path / "own_kernels.py").write_text(OWN_KERNELS)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+
+    def run():
+        command = [sys.executable, "-c", EXCHANGED, str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert run() == "6 6.0\n"
+    one, other = (tmp_path / "kernels").rglob("own_kernels*.nbc")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert run() == "6 6.0\n"

@@ -150,7 +150,7 @@ def test_a_few_columns_are_kept_in_any_case(wide):
 
 def test_columns_beyond_the_limit_are_not_kept(wide, monkeypatch):
     reader, array = wide
-    monkeypatch.setattr(reference_cache, "COLUMN_BYTES", 4 * 4 * 4)
+    monkeypatch.setattr(reference_cache, "COLUMN_BYTES", 8192)  # of one array, with its page
     for cols in ((0, 4), (4, 8), (8, 12)):
         found = [reference_cache.read_shared_rows(reader, (0, 4), cols) for _ in range(3)]
         assert (found[1] is found[2]) == (cols == (0, 4))
