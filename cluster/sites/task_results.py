@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distributed.protocol.pickle import dumps, loads
-
 from calbatch.cluster.errors import DeathError, LostError
 from calbatch.cluster.exposure.job import Job
 from calbatch.cluster.exposure.outcome import Outcome
@@ -38,11 +36,15 @@ def pack_task(work: Callable[[Job], Outcome], job: Job, topic: str, key: Key) ->
     key : tuple
         Key of the task.
     """
+    from distributed.protocol.pickle import dumps
+
     return bytes(dumps((work, job, topic, key)))
 
 
 def run_task(packed: bytes) -> None:
     """Carry out a job in a worker, and send its outcome to the driver."""
+    from distributed.protocol.pickle import loads
+
     work, job, topic, key = loads(packed)
     send_result(work(job), topic, key)
 
@@ -53,12 +55,15 @@ def send_result(result: Any, topic: str, key: Key) -> None:
     The scheduler gets the message before it hears that the task has ended.
     """
     from distributed import get_worker
+    from distributed.protocol.pickle import dumps
 
     get_worker().log_event(topic, (key, dumps(result)))
 
 
 def unpack_result(packed: bytes) -> Any:
     """Return the result of a task, in the driver."""
+    from distributed.protocol.pickle import loads
+
     return loads(packed)
 
 

@@ -1,4 +1,7 @@
-"""Work arrays of the search for jumps: some columns of a detector row at a time."""
+"""Work arrays of the search for jumps: some columns of a detector row at a time.
+
+Source: as in `calbatch.calibrate.steps.jump.flags`, which uses them.
+"""
 
 from typing import Any, NamedTuple
 
