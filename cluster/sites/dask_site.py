@@ -117,7 +117,7 @@ class DaskSite:
         self.description, self.dashboard = description, dashboard
         self._connection = client.scheduler_comm
         self._room, self._counted = 0, float("-inf")
-        self._running: dict[Key, _Task] = {}
+        self._running, self._answered = dict[Key, _Task](), list[Any]()
         self._received: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._serial = 0
         self._unsent: dict[Key, Job] = {}
@@ -149,7 +149,7 @@ class DaskSite:
         self._require_scheduler()
         self._start_receiving()
         # All keys form one group: dask queues them, and shows one bar for the batch, to which the
-        # page adds the exposures that are not in flight. The number is that of `calbatch logs`.
+        # page adds those not in flight. The number is that of `calbatch logs`.
         self._serial += 1
         key = f"{job.step.name}-{job.batch}", job.number, self._serial
         if self.grain == "tile":
@@ -182,10 +182,7 @@ class DaskSite:
                 self.client.unsubscribe_topic(topic)
 
     def _is_connected(self) -> bool:
-        """Return whether the client still has its first connection to the scheduler.
-
-        A client connects again by itself, but the tasks that it had submitted are lost.
-        """
+        """Return whether the client still has its first connection: a new one has no tasks."""
         return self.client.status == "running" and self.client.scheduler_comm is self._connection
 
     def _require_scheduler(self) -> None:
@@ -252,7 +249,17 @@ class DaskSite:
             task = self._running.pop(key, None)
             if task is not None:  # otherwise it was withdrawn
                 yield task.job, self._outcome(task, packed)
-                task.future.release()
+                self._answered.append(task.future)
+        self._release_answered(0)
+
+    def _release_answered(self, timeout: float) -> None:
+        """Release tasks that have answered once they have ended: earlier would cancel them."""
+        deadline = time.monotonic() + timeout
+        while self._answered and self._is_connected():
+            self._answered = [f for f in self._answered if f.status == "pending" or f.release()]
+            if not timeout or time.monotonic() > deadline:
+                return
+            time.sleep(0.001)
 
     def _take_messages(self, timeout: float) -> Iterator[Message]:
         """Wait for a message, and yield all that arrive within `GATHERING_TIME` of the last call.
@@ -260,19 +267,17 @@ class DaskSite:
         A wake-up for each exposure would cost more than what is done with it.
         """
         with suppress(queue.Empty):
-            first = self._received.get(timeout=timeout)
+            yield self._received.get(timeout=timeout)
             time.sleep(max(0.0, self._took + GATHERING_TIME - time.monotonic()))
             self._took = time.monotonic()
-            yield first
             while True:
                 yield self._received.get_nowait()
 
     def _find_failures(self) -> list[tuple[Job, Outcome]]:
         """Return the exposures whose tasks have ended without a result, from time to time."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if time.monotonic() - self._looked < LOOK_EVERY:
             return []
-        self._looked = now
+        self._looked = time.monotonic()
         ended = [key for key, task in self._running.items() if task.future.status in ENDED]
         outcomes = list(self._take_outcomes(0)) if ended else []  # of those that did end well
         if ended and self._is_connected():  # otherwise, all tasks have lost their scheduler
@@ -326,13 +331,14 @@ class DaskSite:
                 workers = self._workers_of(keys) if kill else []
                 self.client.cancel([task.future for task in tasks])
                 if workers:
-                    restart = self.client.restart_workers
-                    restart_options = {"timeout": RESTART, "raise_for_error": False}
-                    call_within(RESTART + ANSWER, lambda: restart(workers, **restart_options))
+                    options = {"timeout": RESTART, "raise_for_error": False}
+                    restart = partial(self.client.restart_workers, workers, **options)
+                    call_within(RESTART + ANSWER, restart)
         for task in tasks:
             for writer in task.writers:
                 writer.abort()
         if numbers is None:
+            self._release_answered(LOOK_EVERY)
             self._stop_receiving()
 
     def _workers_of(self, keys: Sequence[Any]) -> list[str]:

@@ -96,6 +96,19 @@ def test_outcomes_arrive_as_workers_return_them(site, client, three):
     assert sorted(collect(site, 2)) == [0, 2]
 
 
+def test_a_task_that_has_answered_is_released_when_it_has_ended(site, client, three):
+    """dask would cancel it, and forget the times of its steps."""
+    submit_all(site, three)
+    client.end(0, succeed(three[0]))
+    client.futures[0].status = "pending"  # the message is ahead of the end
+    assert list(collect(site, 1)) == [0]
+    assert not client.futures[0].released
+    client.futures[0].status = "finished"
+    client.end(1, succeed(three[1]))
+    assert list(collect(site, 1)) == [1]
+    assert client.futures[0].released
+
+
 def test_results_that_arrive_together_are_collected_together(site, client, three):
     submit_all(site, three)
     for number in range(3):
