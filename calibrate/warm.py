@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import IO, cast
 
 import dask
 import numpy as np
@@ -112,10 +113,14 @@ def compile_kernels(
 
 def _run_kernels(step: Step, exposure: DataModel, references: References) -> None:
     """Run every kernel that the exposure needs."""
-    for module in kernel_modules(step):
-        module.warm_kernels()
+    _warm_modules(step)
     if is_built_in(step):  # others could crash the batch
         _calibrate_rows(step, exposure, references)
+
+
+def _warm_modules(step: Step) -> None:
+    for module in kernel_modules(step):
+        module.warm_kernels()
 
 
 def _compile_parts(step: Step, exposure: DataModel, path: Location, references: References) -> None:
@@ -146,9 +151,8 @@ def _start_helpers(count: int, order: bytes) -> Iterator[None]:
             )  # fmt: skip
             helpers.append(helper)
         for helper in helpers:
-            with suppress(BrokenPipeError), helper.stdin or nullcontext() as stream:
-                if stream is not None:
-                    stream.write(order)
+            with suppress(BrokenPipeError), cast(IO[bytes], helper.stdin) as stream:
+                stream.write(order)
         yield
         deadline = time.monotonic() + PATIENCE
         for helper in helpers:
@@ -160,7 +164,7 @@ def _start_helpers(count: int, order: bytes) -> Iterator[None]:
 
 
 def compile_for_another() -> None:
-    """Compile kernels for the process that started this one, and describes them on stdin."""
+    """Compile kernels for another process, which started this one and wrote its order to stdin."""
     step, path, references, claims = unpack(sys.stdin.buffer.read())
     _compile_unclaimed(step, datamodels.open(path), references, Path(claims))
 
@@ -179,8 +183,7 @@ def _compile_unclaimed(
             continue
         with suppress(Exception):  # without the other steps, it may be unable to run
             if part == ALWAYS:
-                for module in kernel_modules(step):
-                    module.warm_kernels()
+                _warm_modules(step)
             else:
                 _calibrate_rows(_skip_others(step, part), exposure, references)
 

@@ -169,7 +169,7 @@ class DaskSite:
         return None
 
     def _start_receiving(self) -> None:
-        """Let workers' messages reach `_receive`, until all exposures are withdrawn."""
+        """Subscribe to the messages of workers, until all exposures are withdrawn."""
         if not self._topic:
             # that of what the client does: the scheduler forgets it after the client has left
             self._topic = self.client.id
