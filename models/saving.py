@@ -42,6 +42,7 @@ from calbatch.models.statistics.statistics_sink import StatisticsSink
 from calbatch.models.storage.location import Location
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.tiling import graphs
+from calbatch.models.tiling.blocks import Blocks
 from calbatch.models.tiling.plan import PlanNode, SourceNode
 from calbatch.models.tiling.sinks import Sink
 from calbatch.models.tiling.tile import Array, Tile
@@ -346,8 +347,8 @@ def build_saving_graph(
     staging: Path | Permit | None = None,
     before_naming: Callable[[], str] | None = None,
     with_statistics: bool = False,
-) -> tuple[Any, list[FitsWriter]]:
-    """Return a dask array that saves models when computed, and the writers, to abort on failure.
+) -> tuple[Blocks, list[FitsWriter]]:
+    """Return a collection that saves models when computed, and the writers, to abort on failure.
 
     ``before_naming``, which must be picklable, is called once all pixels are written. If it raises,
     no product gets its name. With ``staging``, files are made in that folder, which must exist.

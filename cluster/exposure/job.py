@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.base import compute
-from dask.local import get_sync
 from dask.threaded import get as get_in_threads
 
 from calbatch.calibrate import hooks, products
@@ -33,6 +32,7 @@ from calbatch.models import datamodels
 from calbatch.models.budget import limit_reference_cache
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout, verify_checksums
+from calbatch.models.fits.writer import FitsWriter
 from calbatch.models.model import DataModel
 from calbatch.models.saving import SaveResult, build_saving_graph, save_result
 from calbatch.models.storage.content_digests import content_digest
@@ -43,6 +43,7 @@ from calbatch.models.storage.stamps import Stamp
 from calbatch.models.storage.upload_permits import Permit
 from calbatch.models.threads import ThreadPool
 from calbatch.models.tiling import reference_cache
+from calbatch.models.tiling.blocks import Blocks
 from calbatch.models.tiling.portable import pack, unpack
 
 
@@ -213,8 +214,8 @@ def open_members(job: Job) -> dict[str, list[DataModel]]:
     return members
 
 
-def prepare_job(job: Job) -> tuple[Any, list[Any]]:
-    """Return the dask object that writes a job's products, and the writers to abort on failure.
+def prepare_job(job: Job) -> tuple[Blocks, list[FitsWriter]]:
+    """Return the dask collection that writes a job's products, and the writers to abort on failure.
 
     Parameters
     ----------
@@ -244,8 +245,8 @@ def _plan_products(job: Job) -> tuple[list[tuple[Any, Location]], Stamp]:
 
 def _stream_products(
     job: Job, pairs: list[tuple[Any, Location]], stamp: Stamp
-) -> tuple[Any, list[Any]]:
-    """Return the dask object that writes products, and the writers to abort on failure."""
+) -> tuple[Blocks, list[FitsWriter]]:
+    """Return the dask collection that writes products, and the writers to abort on failure."""
     options = job.options
     with dask.config.set(options.dask_config()):
         return build_saving_graph(
@@ -290,13 +291,13 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     return replace(outcome, cache_requests=all_requests - requests, cache_hits=all_hits - hits)
 
 
-def _compute(graph: Any, threads: int) -> Any:
+def _compute(graph: Blocks, threads: int) -> Any:
     """Compute a graph in this thread, or in a number of others."""
-    # Given by name, dask would import distributed to see whether a client is connected.
     if not threads:
-        return compute(graph, scheduler=get_sync)[0]
+        return graph.run()
     pool = ThreadPool(threads, "calbatch-tiles")
     try:
+        # Given by name, dask would import distributed to see whether a client is connected.
         return compute(graph, scheduler=get_in_threads, pool=pool)[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # an interrupted batch waits for no tile

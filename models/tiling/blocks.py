@@ -1,28 +1,31 @@
-"""Tiles as a dask collection.
+"""Layers of tasks as dask collections.
 
-`calbatch.models.tiling.graphs` builds graphs from these primitives. They do without dask.array,
-whose import takes longer than that of any other library, and which only users' arrays need.
+They do without dask.array, whose import takes longer than that of any other library, and which only
+users' arrays need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.models.tiling.layers import Layer, call_function, run_tasks
+
 # Expression arrays do not fuse these graphs yet; the setting is read when dask.array is imported.
 dask.config.set({"array.query-planning": False})
 
 from dask._task_spec import convert_legacy_graph, fuse_linear_task_spec  # noqa: E402
-from dask.base import DaskMethodsMixin  # noqa: E402
-from dask.blockwise import blockwise, fuse_roots, optimize_blockwise  # noqa: E402
+from dask.base import DaskMethodsMixin, compute  # noqa: E402
+from dask.blockwise import fuse_roots, optimize_blockwise  # noqa: E402
 from dask.core import flatten  # noqa: E402
-from dask.delayed import Delayed, unpack_collections  # noqa: E402
+from dask.delayed import Delayed  # noqa: E402
 from dask.highlevelgraph import HighLevelGraph  # noqa: E402
+from dask.local import get_sync  # noqa: E402
 from dask.threaded import get as get_in_threads  # noqa: E402
 from dask.utils import ensure_dict  # noqa: E402
 
@@ -30,11 +33,6 @@ if TYPE_CHECKING:
     import dask.array as da
 
 _EMPTY = np.empty(0, dtype=object)
-
-
-def new_name(label: str) -> str:
-    """Return a new name for a layer of a graph, which begins with a label."""
-    return f"{label}-{uuid4().hex}"
 
 
 def optimize(graph: Any, keys: Any, **_: Any) -> Any:
@@ -56,28 +54,24 @@ class Blocks(DaskMethodsMixin):
 
     Parameters
     ----------
-    graph : HighLevelGraph
-        The graph.
-    name : str
-        Name of the layer whose tasks return the boxed tiles.
-    count : int
-        Number of tiles.
+    layer : Layer
+        The layer whose tasks return the boxed tiles.
     """
 
-    def __init__(self, graph: Any, name: str, count: int) -> None:
-        self.graph, self.name, self.count = graph, name, count
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
 
     def __dask_graph__(self) -> Any:
-        return self.graph
+        return to_graph(self.layer)
 
     def __dask_keys__(self) -> list[Any]:
-        return [(self.name, i) for i in range(self.count)]
+        return [(self.layer.name, i) for i in range(self.layer.count)]
 
     def __dask_layers__(self) -> tuple[str]:
-        return (self.name,)
+        return (self.layer.name,)
 
     def __dask_tokenize__(self) -> str:
-        return self.name
+        return self.layer.name
 
     __dask_optimize__ = staticmethod(optimize)
     __dask_scheduler__: Any = staticmethod(get_in_threads)
@@ -86,18 +80,23 @@ class Blocks(DaskMethodsMixin):
         return _join, ()
 
     def __dask_postpersist__(self) -> tuple[Callable[..., Blocks], tuple[str, int]]:
-        return _rebuild, (self.name, self.count)
+        return _rebuild, (self.layer.name, self.layer.count)
 
-    def first(self, count: int) -> Blocks:
-        """Return the first tiles alone: ``count`` of them, or all."""
-        return Blocks(self.graph, self.name, min(count, self.count))
+    def run(self) -> npt.NDArray[Any]:
+        """Return the tiles, computed in this thread: by dask only if it alone knows the tasks."""
+        if self.layer.requires_dask:
+            # Given by name, dask would import distributed to see whether a client is connected.
+            (boxes,) = compute(self, scheduler=get_sync)
+            return cast("npt.NDArray[Any]", boxes)
+        return _join(run_tasks(self.layer.results()))
 
     def to_array(self) -> da.Array:
         """Return the tiles as a dask array of objects."""
         import dask.array as da
 
-        chunks = ((1,) * self.count,)
-        return da.Array(self.graph, self.name, chunks=chunks, dtype=object, meta=_EMPTY)
+        chunks = ((1,) * self.layer.count,)
+        graph = to_graph(self.layer)
+        return da.Array(graph, self.layer.name, chunks=chunks, dtype=object, meta=_EMPTY)
 
 
 def _join(boxes: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -107,53 +106,27 @@ def _join(boxes: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def _rebuild(
     graph: Any, name: str, count: int, *, rename: Mapping[str, str] | None = None
 ) -> Blocks:
-    return Blocks(graph, (rename or {}).get(name, name), count)
+    return Blocks(Layer.of_dask((rename or {}).get(name, name), count, graph))
 
 
-def from_array(array: da.Array) -> Blocks:
-    """Return the chunks of a dask array of objects as a collection of tiles."""
-    return Blocks(array.dask, array.name, array.numblocks[0])
+def to_graph(layer: Layer) -> HighLevelGraph:
+    """Return the graph of a layer and of those before it."""
+    if layer.graph is None:
+        values = [(value.name, 0) for value in layer.values.values()]
+        tasks: dict[Any, Any] = {}
+        for i, task in enumerate(layer.tasks):
+            call = partial(call_function, task.function, tuple(layer.values))
+            tasks[layer.name, i] = (call, [(r.layer.name, r.position) for r in task.inputs], values)
+        dependencies = [Blocks(each) for each in layer.dependencies()]
+        layer.graph = HighLevelGraph.from_collections(layer.name, tasks, dependencies)
+    return layer.graph
 
 
-def call_each(name: str, calls: Sequence[Any], dependencies: Sequence[Any]) -> Blocks:
-    """Return one block per call, given as a dask task."""
-    layer: dict[Any, Any] = {(name, i): task for i, task in enumerate(calls)}
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
-    return Blocks(graph, name, len(calls))
+def from_array(array: da.Array) -> Layer:
+    """Return the chunks of a dask array of objects as a layer."""
+    return Layer.of_dask(array.name, array.numblocks[0], array.dask)
 
 
-def delay_call(name: str, function: Callable[..., Any], dependencies: Sequence[Any]) -> Delayed:
-    """Return a delayed call of a function with the values of collections."""
-    keys = [list(d.__dask_keys__()) for d in dependencies]
-    graph = HighLevelGraph.from_collections(name, {name: (function, keys)}, dependencies)
-    return Delayed(name, graph)
-
-
-def map_blocks(
-    function: Callable[..., Any], tiles: Blocks, values: Mapping[str, Delayed], label: str
-) -> Blocks:
-    """Return the blocks that a function makes of each tile.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a boxed tile and, if there are any, the values as its argument ``values``.
-    tiles : Blocks
-        The tiles.
-    values : mapping
-        Delayed values by name.
-    label : str
-        Beginning of the layer's name.
-    """
-    name = new_name(label)
-    arguments: dict[str, Any] = {}
-    collections: Sequence[Delayed] = ()
-    if values:
-        arguments["values"], collections = unpack_collections(dict(values))
-    layer = blockwise(
-        function, name, (0,), tiles.name, (0,),
-        numblocks={tiles.name: (tiles.count,)}, dependencies=collections, **arguments,
-    )  # fmt: skip
-    dependencies: list[Any] = [tiles, *collections]
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=dependencies)
-    return Blocks(graph, name, tiles.count)
+def to_delayed(layer: Layer) -> Delayed:
+    """Return the result of a layer's only task as a delayed value."""
+    return Delayed((layer.name, 0), to_graph(layer), layer=layer.name)

@@ -185,7 +185,7 @@ class PlanNode:
 
     def __init__(self, parent: "PlanNode | None") -> None:
         self.parent = parent
-        self.blocks: dict[int, Any] = {}  # dask arrays built so far, by halo; views share them
+        self.layers: dict[int, Any] = {}  # of tasks, built so far, by halo; views share them
 
     @property
     def source(self) -> "SourceNode":
@@ -314,7 +314,7 @@ class Reduction:
     ) -> None:
         self.parent, self.spec, self.reductions = parent, spec, tuple(reductions)
         self.key = uuid4().hex
-        self.delayed: Any = None  # the dask value, once a graph needs it
+        self.layer: Any = None  # of the task that computes it, once something needs it
 
 
 def build_call(

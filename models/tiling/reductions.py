@@ -17,9 +17,10 @@ def reduce_pixels(
     spec: ReductionSpec,
     pixels: SourcePixels,
     operations: Sequence[Operation],
-    values: Mapping[str, Any],
+    values: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return a reduction's value, running the operations on just the regions that it needs."""
+    values = values or {}
     radius = sum(op.radius for op in operations)
     regions = spec.resolve_regions(values)
     reads = RegionReads([region.grow(radius, pixels.frame) for region in regions])

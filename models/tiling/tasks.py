@@ -13,7 +13,7 @@ import numpy as np
 
 from calbatch.models.tiling.halos import join_neighbours
 from calbatch.models.tiling.plan import Operation, ReductionSpec, SourcePixels, apply_operations
-from calbatch.models.tiling.reductions import cut_pieces, reduce_pieces, reduce_pixels
+from calbatch.models.tiling.reductions import cut_pieces, reduce_pieces
 from calbatch.models.tiling.sinks import BeforeNaming, Sink, WriteTile, finish_products
 from calbatch.models.tiling.tile import Array, Region, Tile
 
@@ -55,54 +55,35 @@ def open_box(box: Array, is_writing: bool = True) -> Tile:
     return tile.compute(is_writing) if isinstance(tile, PendingTile) else cast("Tile", tile)
 
 
-class Core:
-    """A region in a graph, opaque to dask: a bare tuple could be taken for a task."""
-
-    def __init__(self, region: Region) -> None:
-        self.region = region
-
-
-@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
+@dataclass(frozen=True, eq=False)
 class RunFromSource:
     """Task that reads a source's tile and applies operations to it."""
 
     pixels: SourcePixels
     halo: int
     operations: Sequence[Operation]
-    keys: tuple[str, ...] = ()  # of the reductions whose values it takes
     is_kept: bool = True  # else the tile is pending
 
-    def __call__(self, core: Core, reduced: list[Any]) -> Array:
+    def __call__(self, core: Region, values: Mapping[str, Any] | None = None) -> Array:
         """Return the boxed tile of a region."""
-        values = dict(zip(self.keys, reduced, strict=True))
-        start = partial(self._read, core.region)
-        tile = PendingTile(start, self.operations, values)
+        tile = PendingTile(partial(self._read, core), self.operations, values or {})
         return _box(tile.compute(is_writing=True) if self.is_kept else tile)
 
     def _read(self, region: Region, _: bool) -> Tile:
         return self.pixels.tile(region, self.halo)
 
 
-@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
+@dataclass(frozen=True, eq=False)
 class RunOnTile:
-    """Task that applies operations to a tile, which then waits for a decision."""
+    """Task that applies operations to a tile."""
 
     operations: Sequence[Operation]
-    keys: tuple[str, ...] = ()  # of the reductions whose values it takes
     is_kept: bool = True  # else the tile is pending
 
-    def __call__(self, box: Array, reduced: list[Any]) -> Array:
+    def __call__(self, box: Array, values: Mapping[str, Any] | None = None) -> Array:
         """Return the boxed tile after the operations."""
-        values = dict(zip(self.keys, reduced, strict=True))
-        tile = PendingTile(partial(open_box, box), self.operations, values)
+        tile = PendingTile(partial(open_box, box), self.operations, values or {})
         return _box(tile.compute(is_writing=True) if self.is_kept else tile)
-
-
-def run_on_tile(
-    operations: Sequence[Operation], box: Array, values: Mapping[str, Any] | None = None
-) -> Array:
-    """Return a boxed tile after some operations."""
-    return _box(apply_operations(operations, open_box(box), values or {}))
 
 
 def set_field(name: str, box: Array, block: Array) -> Array:
@@ -116,24 +97,9 @@ def get_field(name: str, box: Array) -> Array:
     return open_box(box).core_rows(name)
 
 
-def join_halo(wanted: Region, core: Region, boxes: Sequence[Array]) -> Array:
+def join_halo(wanted: Region, core: Region, *boxes: Array) -> Array:
     """Return a boxed tile with its halo, taken from its neighbours."""
     return _box(join_neighbours(wanted, core, [open_box(box) for box in boxes]))
-
-
-@dataclass(frozen=True, eq=False)  # hashable, even if its fields are not
-class ReducePixels:
-    """Task that evaluates a reduction on its own regions."""
-
-    spec: ReductionSpec
-    pixels: SourcePixels
-    operations: Sequence[Operation]
-    keys: tuple[str, ...]  # of the reductions whose values it takes
-
-    def __call__(self, reduced: list[list[Any]]) -> Any:
-        """Return the reduction's value."""
-        values = {key: value for key, (value,) in zip(self.keys, reduced, strict=True)}
-        return reduce_pixels(self.spec, self.pixels, self.operations, values)
 
 
 def cut_boxed_pieces(
@@ -144,11 +110,11 @@ def cut_boxed_pieces(
     return _box(cut_pieces(spec.gather.inputs, spec.resolve_regions(values or {}), tile))
 
 
-def reduce_boxed_pieces(spec: ReductionSpec, keys: Sequence[str], computed: list[list[Any]]) -> Any:
-    """Return a reduction's value from the boxed pieces of all tiles, followed by other values."""
-    boxes, *reduced = computed
-    values = {key: value for key, (value,) in zip(keys, reduced, strict=True)}
-    return reduce_pieces(spec, [box[0] for box in boxes], values)
+def reduce_boxed_pieces(
+    spec: ReductionSpec, *boxes: Array, values: Mapping[str, Any] | None = None
+) -> Any:
+    """Return a reduction's value from the boxed pieces of all tiles."""
+    return reduce_pieces(spec, [box[0] for box in boxes], values or {})
 
 
 def gather_boxed(spec: ReductionSpec, box: Array, values: Mapping[str, Any] | None = None) -> Array:
@@ -157,13 +123,16 @@ def gather_boxed(spec: ReductionSpec, box: Array, values: Mapping[str, Any] | No
     return _box(spec.gather_from(tile, values or {}))
 
 
-def combine_boxed(spec: ReductionSpec, computed: list[list[Array]]) -> Any:
+def combine_boxed(spec: ReductionSpec, *boxes: Array) -> Any:
     """Return the value of a decision from the boxed contributions of all tiles."""
-    (boxes,) = computed
     return spec.combine([box[0] for box in boxes])
 
 
-def finish(sinks: Sequence[Sink], before_naming: BeforeNaming, groups: list[list[Array]]) -> Array:
-    """Complete and publish products; each group holds the tiles of one branch of the graph."""
-    tiles: list[list[Tile]] = [[box[0] for box in boxes] for boxes in groups]
-    return _box(finish_products(sinks, before_naming, tiles))
+def finish(
+    sinks: Sequence[Sink], before_naming: BeforeNaming, branches: Sequence[int], *boxes: Array
+) -> Array:
+    """Complete and publish products; each box holds a tile of the branch of the same position."""
+    tiles: dict[int, list[Tile]] = {}
+    for branch, box in zip(branches, boxes, strict=True):
+        tiles.setdefault(branch, []).append(box[0])
+    return _box(finish_products(sinks, before_naming, list(tiles.values())))

@@ -1,18 +1,12 @@
-"""Tiles as a dask collection behave like a dask array of objects."""
+"""Layers as dask collections behave like dask arrays of objects."""
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask.delayed import delayed
 
-from calbatch.models.tiling.blocks import (
-    call_each,
-    delay_call,
-    from_array,
-    map_blocks,
-    new_name,
-)
+from calbatch.models.tiling.blocks import Blocks, from_array, to_delayed
+from calbatch.models.tiling.layers import Layer, Task
 
 
 def box(value):
@@ -27,53 +21,67 @@ def add(made, values=None):
 
 @pytest.fixture
 def three():
-    return call_each(new_name("start"), [(box, value) for value in (1, 10, 100)], [])
+    return Layer("start", [Task(lambda value=value: box(value)) for value in (1, 10, 100)])
+
+
+def compute(layer, scheduler="sync"):
+    return Blocks(layer).compute(scheduler=scheduler).tolist()
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
 def test_tiles_are_computed_in_order(three, scheduler):
-    assert three.compute(scheduler=scheduler).tolist() == [1, 10, 100]
-    assert dask.compute(three.first(1), three.first(1))[0].tolist() == [1]
+    assert compute(three, scheduler) == [1, 10, 100]
 
 
-def test_functions_take_delayed_values(three):
-    found = map_blocks(add, three, {"a": delayed(2), "b": delayed(3)}, "more")
-    assert found.compute(scheduler="sync").tolist() == [6, 15, 105]
-    assert map_blocks(add, three, {}, "same").compute(scheduler="sync").tolist() == [1, 10, 100]
+def test_functions_take_values(three):
+    two, three_more = (Layer("value", [Task(lambda n=n: n)]) for n in (2, 3))
+    found = three.map("more", add, values={"a": two, "b": three_more})
+    assert compute(found) == Blocks(found).run().tolist() == [6, 15, 105]
+    assert compute(three.map("same", add)) == [1, 10, 100]
 
 
-def test_delayed_calls_take_all_tiles(three):
-    found = delay_call(new_name("sum"), lambda parts: sum(b[0] for b in parts[0]), [three])
-    assert found.compute(scheduler="sync") == 111
+def test_a_delayed_value_takes_all_tiles(three):
+    task = Task(lambda *boxes: sum(b[0] for b in boxes), tuple(three.results()))
+    total = to_delayed(Layer("sum", [task]))
+    assert total.compute(scheduler="sync") == 111
+    assert (total + 1).compute(scheduler="sync") == 112
 
 
 def test_a_chain_is_one_task_for_each_tile(three):
-    (found,) = dask.optimize(map_blocks(add, map_blocks(add, three, {}, "a"), {}, "b"))
+    twice = three.map("a", add).map("b", add)
+    (found,) = dask.optimize(Blocks(twice))
     tasks = dict(found.__dask_graph__())
     assert sum("Alias" not in type(task).__name__ for task in tasks.values()) == 3
     assert found.compute(scheduler="sync").tolist() == [1, 10, 100]
     with dask.config.set({"optimization.fuse.active": False}):
-        assert map_blocks(add, three, {}, "a").compute(scheduler="sync").tolist() == [1, 10, 100]
+        assert compute(three.map("a", add)) == [1, 10, 100]
 
 
-def test_unused_tiles_are_not_computed(three):
-    def fail(made):
+def test_unused_tiles_are_not_computed():
+    def fail():
         raise AssertionError
 
-    failing = call_each(new_name("fail"), [(box, 1), (fail, 2)], [])
-    assert map_blocks(add, failing, {}, "a").first(1).compute(scheduler="sync").tolist() == [1]
+    failing = Layer("fail", [Task(lambda: box(1)), Task(fail)])
+    first = Layer("first", [Task(add, (failing.results()[0],))])
+    assert compute(first) == Blocks(first).run().tolist() == [1]
 
 
 def test_tiles_become_a_dask_array_and_return(three):
-    array = three.to_array()
+    array = Blocks(three).to_array()
     assert isinstance(array, da.Array)
     assert array.chunks == ((1, 1, 1),)
-    assert from_array(array + array).compute(scheduler="sync").tolist() == [2, 20, 200]
+    assert compute(from_array(array + array)) == [2, 20, 200]
+
+
+def test_tasks_that_only_dask_knows_are_run_by_dask(three):
+    more = from_array(Blocks(three).to_array() + 1).map("more", add)
+    assert (three.requires_dask, more.requires_dask) == (False, True)
+    assert Blocks(more).run().tolist() == [2, 11, 101]
 
 
 def test_persisted_tiles_are_computed_once(three):
     runs = []
-    counted = map_blocks(lambda made: runs.append(1) or made, three, {}, "counted")
-    kept = counted.persist(scheduler="sync")
+    counted = three.map("counted", lambda made: runs.append(1) or made)
+    kept = Blocks(counted).persist(scheduler="sync")
     assert kept.compute(scheduler="sync").tolist() == [1, 10, 100]
     assert len(runs) == 3

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from functools import partial
 
 import dask
 import numpy as np
@@ -117,11 +118,12 @@ def waiting(sinks):
     return graphs.find_branches([s.node for s in sinks]).waiting
 
 
-def compute(sinks, *, rows=5, kept=10**9, scheduler="sync"):
+def compute(sinks, *, rows=5, kept=10**9, scheduler="here"):
     with dask.config.set({"calbatch.tile-rows": rows, "calbatch.kept-bytes": kept}):
         kept_rows = dict.fromkeys(waiting(sinks), ROW)
         graph = graphs.build_product_graph(sinks, kept_rows=kept_rows)
-    return graph.compute(scheduler=scheduler)[0].products
+    run = graph.run if scheduler == "here" else partial(graph.compute, scheduler=scheduler)
+    return run()[0].products
 
 
 @settings(max_examples=60, deadline=None)
@@ -129,7 +131,7 @@ def compute(sinks, *, rows=5, kept=10**9, scheduler="sync"):
     rows=st.integers(1, 40),
     kept=st.integers(0, 45 * ROW),
     decisions=st.integers(0, 3),
-    scheduler=st.sampled_from(["sync", "threads"]),
+    scheduler=st.sampled_from(["here", "sync", "threads"]),
 )
 def test_the_result_does_not_depend_on_tiles_and_memory(rows, kept, decisions, scheduler):
     pixels = np.random.default_rng(2).normal(size=FRAME).astype("f4")

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from functools import partial
 
 import dask
 import dask.array as da
@@ -134,14 +135,15 @@ def tasks_of(sinks):
     return sum("Alias" not in type(task).__name__ for task in dict(graph.__dask_graph__()).values())
 
 
-def compute(sinks, rows, scheduler="sync"):
+def compute(sinks, rows, scheduler="here"):
     with dask.config.set({"calbatch.tile-rows": rows}):
         graph = graphs.build_product_graph(sinks)
-    products, seconds, _ = graph.compute(scheduler=scheduler)[0]
+    run = graph.run if scheduler == "here" else partial(graph.compute, scheduler=scheduler)
+    products, seconds, _ = run()[0]
     return products, seconds
 
 
-@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+@pytest.mark.parametrize("scheduler", ["here", "sync", "threads"])
 @pytest.mark.parametrize("assigned", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 5, 36, 37, 100])
 def test_the_result_is_the_same_for_any_tile_height(pixels, rows, assigned, scheduler):

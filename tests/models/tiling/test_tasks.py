@@ -7,6 +7,7 @@ import numpy as np
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.tiling import tasks
 from calbatch.models.tiling.plan import ReductionSpec, SourcePixels, ValueSlot, build_call
+from calbatch.models.tiling.reductions import reduce_pixels
 from calbatch.models.tiling.sinks import DropArrays
 from calbatch.models.tiling.tile import Region
 
@@ -30,21 +31,21 @@ SPEC = ReductionSpec(GATHER, list, (MIDDLE,))
 
 
 def boxed_tile(region=TOP, halo=0):
-    return tasks.RunFromSource(SOURCE, halo, [], ())(tasks.Core(region), [])
+    return tasks.RunFromSource(SOURCE, halo, [])(region)
 
 
 def test_the_source_task_reads_a_tile_and_passes_values_by_key():
-    run = pickle.loads(pickle.dumps(tasks.RunFromSource(SOURCE, 1, [ADD], ("key",))))
-    box = run(tasks.Core(MIDDLE), [10])
+    run = pickle.loads(pickle.dumps(tasks.RunFromSource(SOURCE, 1, [ADD])))
+    box = run(MIDDLE, values={"key": 10})
     assert box.shape == (1,)
     np.testing.assert_array_equal(box[0].load("data"), PIXELS[1:6] + 10)
     np.testing.assert_array_equal(tasks.get_field("data", box), PIXELS[2:5] + 10)
 
 
 def test_operations_run_on_a_tile():
-    box = tasks.run_on_tile([ADD], boxed_tile(), {"key": 2})
+    box = tasks.RunOnTile([ADD])(boxed_tile(), {"key": 2})
     np.testing.assert_array_equal(box[0].load("data"), PIXELS[:4] + 2)
-    assert tasks.run_on_tile([DropArrays()], box)[0].arrays == {}
+    assert tasks.RunOnTile([DropArrays()])(box)[0].arrays == {}
 
 
 def test_setting_a_field_crops_the_tile():
@@ -55,22 +56,21 @@ def test_setting_a_field_crops_the_tile():
 
 def test_neighbours_give_a_tile_its_halo():
     bottom = Region((4, 8), (0, 3))
-    box = tasks.join_halo(Region((0, 5), (0, 3)), TOP, [boxed_tile(), boxed_tile(bottom)])
+    box = tasks.join_halo(Region((0, 5), (0, 3)), TOP, boxed_tile(), boxed_tile(bottom))
     np.testing.assert_array_equal(box[0].load("data"), PIXELS[:5])
 
 
 def test_a_reduction_is_the_same_from_pixels_and_from_tiles():
-    reduce = tasks.ReducePixels(SPEC, SOURCE, [ADD], ("key",))
-    (direct,) = reduce([[10]])
+    (direct,) = reduce_pixels(SPEC, SOURCE, [ADD], {"key": 10})
     bottom = Region((4, 8), (0, 3))
-    tiles = [tasks.run_on_tile([ADD], boxed_tile(r), {"key": 10}) for r in (TOP, bottom)]
+    tiles = [tasks.RunOnTile([ADD])(boxed_tile(r), {"key": 10}) for r in (TOP, bottom)]
     pieces = [tasks.cut_boxed_pieces(SPEC, box) for box in tiles]
-    (from_tiles,) = tasks.reduce_boxed_pieces(SPEC, (), [pieces])
+    (from_tiles,) = tasks.reduce_boxed_pieces(SPEC, *pieces)
     np.testing.assert_array_equal(direct, PIXELS[2:5] + 10)
     np.testing.assert_array_equal(from_tiles, direct)
 
 
 def test_finishing_unpacks_the_tiles():
-    (result,) = tasks.finish([], None, [[tasks.run_on_tile([DropArrays()], boxed_tile())]])
+    (result,) = tasks.finish([], None, [0], tasks.RunOnTile([DropArrays()])(boxed_tile()))
     assert (result.products, result.remark) == ([], "")
     assert set(result.seconds) == {"write"}
