@@ -191,6 +191,10 @@ class Reader(ABC):
         return self._with(_functions=(*self._functions, function), dtype=wanted)
 
 
+_COLUMN_SCRATCH_BYTES = 1 << 20
+"""Size of the buffer through which rows pass of which only some columns are decoded."""
+
+
 class RowReader(Reader):
     """Reads the rows of an image HDU by position, or decodes the whole image if necessary.
 
@@ -261,8 +265,10 @@ class RowReader(Reader):
         """
         width = self._full[-1]
         row_bytes = width * self._native.itemsize
-        at_once = max(1, byteorder.SCRATCH_BYTES // row_bytes)
         (out, cols), *others = outs
+        is_wide = any(len(columns) > width // 4 for _, columns in outs)
+        scratch_bytes = byteorder.SCRATCH_BYTES if is_wide else _COLUMN_SCRATCH_BYTES
+        at_once = max(1, scratch_bytes // row_bytes)
         straight = not others and out.dtype == self._native and len(cols) == width
         scratch_rows = 0 if straight else min(at_once, len(out))
         scratch = byteorder.empty((scratch_rows * width,), self._native)

@@ -86,13 +86,20 @@ def find_runs(
         Size of a row.
     """
     strides = [math.prod(shape[axis + 1 : -1]) for axis in range(len(leading))]
-    planes = [np.array(indices, int) * n for indices, n in zip(leading, strides, strict=True)]
-    firsts = reduce(np.add.outer, planes, np.array(rows.start)).ravel()
+    axes = [
+        np.arange(indices.start, indices.stop, indices.step) * stride
+        for indices, stride in zip(leading, strides, strict=True)
+    ]
+    firsts = reduce(np.add.outer, axes, np.array(rows.start)).ravel()
     height = len(rows)
-    begins = np.flatnonzero(np.diff(firsts, prepend=-height - 1) != height)
-    counts = np.diff(begins, append=firsts.size) * height
-    positions = firsts[begins] * row_bytes
-    return list(zip(positions.tolist(), (counts * row_bytes).tolist(), strict=True))
+    is_begin = np.ones(firsts.size, bool)
+    np.not_equal(firsts[1:], firsts[:-1] + height, out=is_begin[1:])
+    begins = np.flatnonzero(is_begin)
+    counts = np.full(begins.size, firsts.size)
+    counts[:-1] = begins[1:]
+    counts -= begins
+    positions, sizes = firsts[begins] * row_bytes, counts * (height * row_bytes)
+    return list(zip(positions.tolist(), sizes.tolist(), strict=True))
 
 
 def gather_runs(runs: Iterable[Run], most: int) -> Iterator[list[Run]]:
