@@ -78,8 +78,10 @@ class References(Protocol):
         """The context by which they are chosen, such as ``jwst_0541.pmap``."""
         ...
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
-        """Return the reference for an exposure with the given metadata (value by dotted path).
+    def choose(
+        self, header: Callable[[], Mapping[str, Any]], reference_type: str
+    ) -> ChosenReference:
+        """Return the reference for an exposure; ``header`` returns its metadata by dotted path.
 
         Raises
         ------
@@ -111,7 +113,9 @@ class ResolvedReferences:
     missing: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
+    def choose(
+        self, header: Callable[[], Mapping[str, Any]], reference_type: str
+    ) -> ChosenReference:
         """Return the resolved reference of a type."""
         if reference_type in self.chosen:
             return self.chosen[reference_type]
@@ -187,9 +191,11 @@ class CrdsReferences:
         """The folder or folders of the cache."""
         return str(self.client.cache)
 
-    def choose(self, header: Mapping[str, Any], reference_type: str) -> ChosenReference:
+    def choose(
+        self, header: Callable[[], Mapping[str, Any]], reference_type: str
+    ) -> ChosenReference:
         """Return the reference that the rules choose for an exposure."""
-        resolved = self.resolve({"": header}, [reference_type])[""]
+        resolved = self.resolve({"": header()}, [reference_type])[""]
         return resolved.choose(header, reference_type)
 
     def fetch(self, names: Sequence[str], progress: Progress | None = None) -> Mapping[str, str]:

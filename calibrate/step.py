@@ -333,7 +333,7 @@ class Step(UnitAccess, Configurable):
         """
         override = getattr(self, f"override_{reference_type}", None)
         if override is None:
-            reference = self.references.choose(model.to_flat_dict(), reference_type)
+            reference = self.references.choose(model.to_flat_dict, reference_type)
         else:
             reference = resolve_override(reference_type, override)
         self._used[reference_type] = reference.recorded

@@ -7,6 +7,7 @@ import mmap
 import os
 import resource
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,19 @@ def memory_limit() -> int:
     These are the setting ``calbatch.memory-bytes``, the memory of the machine and of the container,
     and the limits set by ``ulimit -v`` and ``ulimit -d``.
     """
-    limits = [psutil.virtual_memory().total, dask.config.get(SETTING, None) or 0]
+    limits = [_machine_memory(), dask.config.get(SETTING, None) or 0]
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     limits += [resource.getrlimit(kind)[0] for kind in kinds]  # -1 if unlimited
     for path in _GROUPS:
         with suppress(OSError, ValueError):  # "max" if unlimited
             limits.append(int(Path(path).read_text()))
     return min(limit for limit in limits if limit > 0)
+
+
+@cache
+def _machine_memory() -> int:
+    """Return the memory of the machine in bytes, which the system counts anew at each question."""
+    return psutil.virtual_memory().total
 
 
 def require_memory(path: str | os.PathLike[str], size: int, what: str) -> None:

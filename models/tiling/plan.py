@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, Protocol
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -317,6 +319,19 @@ class Reduction:
         self.layer: Any = None  # of the task that computes it, once something needs it
 
 
+_known_parameters: WeakKeyDictionary[Any, tuple[inspect.Parameter, ...]] = WeakKeyDictionary()
+
+
+def _parameters_of(kernel: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters of a kernel; those of a function are remembered while it exists."""
+    known = _known_parameters.get(kernel) if isinstance(kernel, FunctionType) else None
+    if known is None:
+        known = tuple(inspect.signature(kernel).parameters.values())
+        if isinstance(kernel, FunctionType):
+            _known_parameters[kernel] = known
+    return known
+
+
 def build_call(
     kernel: Callable[..., Any],
     dtypes: Mapping[str, np.dtype[Any]],
@@ -342,7 +357,7 @@ def build_call(
         If the arguments do not match the kernel's keyword parameters, or ``optional`` does not
         match its positional parameters with a default.
     """
-    parameters = inspect.signature(kernel).parameters.values()
+    parameters = _parameters_of(kernel)
     known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     required = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
     # a partial function has no name
