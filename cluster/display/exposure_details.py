@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from calbatch.cluster.display.monitor import describe_failed, shorten
@@ -18,6 +18,9 @@ MOST_IMAGES = 6
 
 LONGEST_LOG = 20_000
 """Characters of the end of a try's log that are shown."""
+
+DetailsCallback = Callable[[int], Mapping[str, Any]]
+"""A function that returns the details of the exposure with a number."""
 
 
 def describe_exposure(view: View, batch: str, number: int) -> Mapping[str, Any]:

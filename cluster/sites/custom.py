@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.sites.dask_site import DaskSite
-from calbatch.cluster.sites.local import DASK_SETTINGS, dashboard_link, hold_interrupts, http_routes
+from calbatch.cluster.sites.local import DASK_SETTINGS, hold_interrupts, http_routes
 from calbatch.cluster.sites.options import ClusterOptions
+from calbatch.cluster.sites.page.links import dashboard_link
 from calbatch.cluster.sites.remote import check_workers, first_cause, refuse_insecure
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.errors import format_count

@@ -20,11 +20,11 @@ from multiprocessing import (
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from calbatch.cluster.errors import SiteLostError
 from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.forking import MALLOC_ENVIRONMENT, fork_server_here, is_fork_safe
+from calbatch.cluster.sites.page.links import HOST, dashboard_link
 from calbatch.models.errors import format_count
 from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
@@ -76,9 +76,6 @@ DASK_SETTINGS = {
         "127.0.0.1",
     ],
 }
-
-DIRECT_LINK = "{scheme}://{host}:{port}/status"
-"""The value of ``distributed.dashboard.link`` that is dask's own."""
 
 INTERRUPTS = {signal.SIGINT, signal.SIGHUP}
 """Signals that a terminal sends to all of its processes."""
@@ -168,8 +165,8 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
                     n_workers=workers,
                     threads_per_worker=1,
                     memory_limit=MEMORY_LIMIT // workers,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
+                    host=HOST,
+                    dashboard_address=f"{HOST}:0",
                     scheduler_kwargs=dashboard.scheduler_options(),
                     silence_logs=50,
                 )
@@ -302,28 +299,3 @@ def hold_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def dashboard_link(client: Any) -> str | None:
-    """Return the dashboard's address; on a JupyterHub, through its proxy.
-
-    An address that dask's configuration states, and that of a scheduler on another host, which the
-    proxy does not reach, are returned as they are.
-    """
-    import dask
-
-    link = client.dashboard_link
-    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
-    is_stated = dask.config.get("distributed.dashboard.link") != DIRECT_LINK
-    if not link or not prefix or is_stated or not _is_on_this_host(client, link):
-        return str(link) if link else None
-    # the hub's variables: https://hub.example/user/me/; https://hub.example, or "" if unknown
-    own = os.environ.get("JUPYTERHUB_PUBLIC_URL") or os.environ.get("JUPYTERHUB_HOST", "") + prefix
-    return f"{own.rstrip('/')}/proxy/{urlsplit(link).port}/status"
-
-
-def _is_on_this_host(client: Any, link: str) -> bool:
-    from distributed import Scheduler
-
-    is_in_process = isinstance(getattr(client.cluster, "scheduler", None), Scheduler)
-    return is_in_process or urlsplit(link).hostname in ("127.0.0.1", "localhost", "::1")

@@ -15,7 +15,8 @@ import dask
 from calbatch import __version__
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.sites.dask_site import DaskSite
-from calbatch.cluster.sites.local import FEW_MESSAGES, dashboard_link
+from calbatch.cluster.sites.local import FEW_MESSAGES
+from calbatch.cluster.sites.page.links import dashboard_link
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.errors import format_count
 

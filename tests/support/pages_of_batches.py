@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import socket
+import urllib.error
+import urllib.parse
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from calbatch.cluster.display.monitor import BatchMonitor
@@ -27,8 +31,33 @@ def read_data(base, token=""):
 
 def read_batch(link, name):
     """Return the page's data on a batch, as a browser that opened the link sees them, or None."""
+    data = read_data(*split_link(link))
+    return next((each for each in data["batches"] if each["batch"] == name), None)
+
+
+def split_link(link):
+    """Return the address of the dashboard that has a page, and the page's token."""
     base, _, token = link.partition("/calbatch#")
-    return next((b for b in read_data(base, token)["batches"] if b["batch"] == name), None)
+    return base, token
+
+
+def ask_details(base, batch, number, token):
+    """Return the status of the page's answer to a request for an exposure, and the details."""
+    query = urllib.parse.urlencode({"batch": batch, "number": number})
+    url = f"{base}/calbatch-exposure.json?{query}"
+    request = urllib.request.Request(url, headers={"X-Calbatch-Token": token})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())["details"]
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def is_listening(port):
+    """Return whether a port of this host accepts connections."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10):
+        return True
+    return False
 
 
 def read_progress(scheduler):

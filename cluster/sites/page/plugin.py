@@ -1,64 +1,26 @@
-"""The part of the page that runs in a scheduler: handlers of its web server, and the plugin.
+"""The page in a scheduler: a plugin that adds it to the scheduler's web server.
 
 The scheduler may lack calbatch, so everything here is sent to it by value. This module therefore
-imports nothing of calbatch, and refers to nothing outside of it that a scheduler does not have.
+imports nothing of calbatch but the page, which is sent as well, and refers to nothing outside of
+them that a scheduler does not have.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import re
 import sys
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from dask.utils import key_split
 from distributed import SchedulerPlugin
 from distributed.scheduler import TaskPrefix
-from tornado import web
+
+from calbatch.cluster.sites.page.batch_page import BatchPage
 
 NAME = "calbatch-page"
 """Name of the plugin, and of the first format of its messages."""
-
-TOKEN_HEADER = "X-Calbatch-Token"
-"""Header of a request with the token. Unlike a URL, headers are logged by no server or proxy."""
-
-MOST_DETAILS = 20
-"""Maximum number of exposures whose details a scheduler requests, or keeps, at the same time."""
-
-FRESH = 10.0
-"""Seconds after which details are no longer shown: the exposure has gone on meanwhile."""
-
-MOST_BATCHES = 50
-"""Maximum number of batches that a scheduler remembers: those with the latest reports."""
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Headers of all answers."""
-
-
-class _Report(NamedTuple):
-    """The latest report of a batch's driver."""
-
-    public: Mapping[str, Any]
-    private: Mapping[str, Any]
-    digest: str
-    received: float
-
-
-class _Details(NamedTuple):
-    """The details of an exposure."""
-
-    values: Mapping[str, Any]
-    received: float
 
 
 class _ProgressBar:
@@ -116,11 +78,8 @@ class _ProgressBar:
         self._added[state] += count
 
 
-class CalbatchPage(SchedulerPlugin):
-    """Serves a page about batches at ``/calbatch``, and its data at ``/calbatch.json``.
-
-    The details of an exposure, at ``/calbatch-exposure.json``, come from the batch's driver: the
-    answer to its next report asks for them.
+class CalbatchPage(BatchPage, SchedulerPlugin):
+    """The page in the web server of a scheduler, to which drivers report.
 
     Parameters
     ----------
@@ -132,13 +91,11 @@ class CalbatchPage(SchedulerPlugin):
 
     name = NAME
     idempotent = True  # several drivers may share a scheduler, and its page
+    has_dask_pages = True
 
     def __init__(self, html: str, policy: str) -> None:
-        self.html, self.policy = html, policy
+        super().__init__(html, policy)
         self.scheduler: Any = None
-        self._reports: OrderedDict[str, _Report] = OrderedDict()
-        self._wanted: list[tuple[str, int]] = []
-        self._details: OrderedDict[tuple[str, int], _Details] = OrderedDict()
         self._bars: dict[str, _ProgressBar] = {}
 
     async def start(self, scheduler: Any) -> None:
@@ -146,14 +103,7 @@ class CalbatchPage(SchedulerPlugin):
         self.scheduler = scheduler
         scheduler.handlers["calbatch_report"] = self.receive_report
         scheduler.handlers["calbatch_details"] = self.receive_details
-        # below any prefix that the scheduler was given
-        routes = [
-            (r"(?:/.*)?/calbatch", _PageHandler, {"page": self}),
-            (r"(?:/.*)?/calbatch\.json", _DataHandler, {"page": self}),
-            (r"(?:/.*)?/calbatch-exposure\.json", _DetailsHandler, {"page": self}),
-        ]
-        application = web.Application(routes, log_function=lambda handler: None)
-        scheduler.http_application.applications.insert(0, application)
+        scheduler.http_application.applications.insert(0, self.make_application())
         if "distributed.dashboard.scheduler" in sys.modules:  # or else it has no pages yet
             self.add_link()
 
@@ -168,24 +118,10 @@ class CalbatchPage(SchedulerPlugin):
     def receive_report(
         self, batch: str, public: Mapping[str, Any], private: Mapping[str, Any], digest: str
     ) -> list[int]:
-        """Replace the report of a batch; return the numbers of exposures to be described.
-
-        Parameters
-        ----------
-        batch : str
-            Its name.
-        public, private : mapping
-            Values that anyone may see, and those that need the token.
-        digest : str
-            SHA-256 of the token, in hexadecimal.
-        """
-        self._reports[batch] = _Report(public, private, digest, time.monotonic())
-        self._reports.move_to_end(batch)
-        while len(self._reports) > MOST_BATCHES:
-            self._reports.popitem(last=False)
+        """Replace the report of a batch, also on dask's page Progress; see `BatchPage`."""
         with suppress(Exception):  # another release of dask may count in another way
             self._show_progress(f"{public['pipeline']}-{batch}", public)
-        return [number for name, number in self._wanted if name == batch]
+        return super().receive_report(batch, public, private, digest)
 
     def _show_progress(self, group: str, public: Mapping[str, Any]) -> None:
         """Show a batch on dask's page Progress until it ends, as all tasks that have ended."""
@@ -211,45 +147,8 @@ class CalbatchPage(SchedulerPlugin):
         """Forget the batches on dask's page Progress, whose numbers the scheduler has forgotten."""
         self._bars.clear()
 
-    def receive_details(self, batch: str, number: int, details: Mapping[str, Any]) -> None:
-        """Keep the details of an exposure until they are taken."""
-        self._details[batch, number] = _Details(details, time.monotonic())
-        self._wanted = [each for each in self._wanted if each != (batch, number)]
-        while len(self._details) > MOST_DETAILS:
-            self._details.popitem(last=False)
-
-    def take_details(self, batch: str, number: int) -> Mapping[str, Any] | None:
-        """Return the details of an exposure, once; None if they have not arrived."""
-        found = self._details.pop((batch, number), None)
-        if found is not None and time.monotonic() - found.received < FRESH:
-            return found.values
-        if (batch, number) not in self._wanted:
-            self._wanted = [*self._wanted, (batch, number)][-MOST_DETAILS:]
-        return None
-
-    def is_token(self, token: str, batch: str) -> bool:
-        """Return whether a text is the token of a batch."""
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        report = self._reports.get(batch)
-        return report is not None and hmac.compare_digest(digest, report.digest)
-
-    def collect_data(self, token: str) -> dict[str, Any]:
-        """Return the data of the page: all batches, and the scheduler's workers.
-
-        Parameters
-        ----------
-        token : str
-            The token that a browser has sent; "" if none.
-        """
-        batches, now = [], time.monotonic()
-        for batch, report in reversed(self._reports.items()):
-            each = {**report.public, "age": now - report.received}
-            if self.is_token(token, batch):
-                each["private"] = report.private
-            batches.append(each)
-        return {"batches": batches, "workers": self._describe_workers()}
-
-    def _describe_workers(self) -> list[dict[str, Any]]:
+    def describe_workers(self) -> list[dict[str, Any]]:
+        """Return the memory, its limit, the CPU usage and the number of tasks of each worker."""
         return [
             {
                 "memory": worker.metrics.get("memory", 0),
@@ -259,57 +158,3 @@ class CalbatchPage(SchedulerPlugin):
             }
             for worker in self.scheduler.workers.values()
         ]
-
-
-class _Handler(web.RequestHandler):
-    """A handler of requests to a page."""
-
-    def initialize(self, page: CalbatchPage) -> None:
-        """Take the plugin."""
-        self.page = page
-
-    def set_default_headers(self) -> None:
-        """Set headers that all answers have."""
-        for name, value in HEADERS.items():
-            self.set_header(name, value)
-
-    def send_json(self, values: Mapping[str, Any]) -> None:
-        """Send values as JSON."""
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(json.dumps(values))
-
-    @property
-    def token(self) -> str:
-        """The token of the request."""
-        return str(self.request.headers.get(TOKEN_HEADER, ""))
-
-
-class _PageHandler(_Handler):
-    """Sends the page."""
-
-    def get(self) -> None:
-        """Send the page."""
-        self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.set_header("Content-Security-Policy", self.page.policy)
-        self.finish(self.page.html)
-
-
-class _DataHandler(_Handler):
-    """Sends the data of the page as JSON."""
-
-    def get(self) -> None:
-        """Send the data that the request's token permits."""
-        self.send_json(self.page.collect_data(self.token))
-
-
-class _DetailsHandler(_Handler):
-    """Sends the details of an exposure as JSON, when they have arrived."""
-
-    def get(self) -> None:
-        """Send the details of the exposure ``number`` of ``batch``."""
-        batch, number = self.get_query_argument("batch"), self.get_query_argument("number")
-        if not self.page.is_token(self.token, batch):
-            raise web.HTTPError(403)
-        if re.fullmatch("[0-9]{1,9}", number) is None:
-            raise web.HTTPError(400)
-        self.send_json({"details": self.page.take_details(batch, int(number))})

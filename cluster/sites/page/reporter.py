@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import cloudpickle
 from distributed import SchedulerPlugin
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from calbatch.cluster.display.html_pages import digest_element, read_page
+from calbatch.cluster.display.exposure_details import DetailsCallback
 from calbatch.cluster.display.monitor import BatchMonitor, BatchSnapshot
 from calbatch.cluster.exposure.messages import escape_text
-from calbatch.cluster.sites.page import plugin
+from calbatch.cluster.sites.page.batch_page import digest_token
+from calbatch.cluster.sites.page.document import load_page
+from calbatch.cluster.sites.page.plugin import CalbatchPage
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.errors import one_line
 
@@ -34,48 +35,24 @@ ANSWER = 10.0
 LAST = 2.0
 """Seconds to wait for a scheduler to take the last report."""
 
-
-DetailsCallback = Callable[[int], Mapping[str, Any]]
-
 _PICKLING = threading.Lock()  # cloudpickle's register belongs to the whole process
 
 
 class _ByValue(SchedulerPlugin):
-    """A plugin that is pickled with its module, which the scheduler may lack."""
+    """A plugin that is pickled with the modules of its classes, which the scheduler may lack."""
 
     def __init__(self, inner: Any) -> None:
         self.name, self.idempotent = inner.name, inner.idempotent
-        module = sys.modules[type(inner).__module__]
-        with _PICKLING:
-            cloudpickle.register_pickle_by_value(module)
-            try:
-                self._packed = cloudpickle.dumps(inner)
-            finally:
-                cloudpickle.unregister_pickle_by_value(module)
+        names = {kind.__module__ for kind in type(inner).__mro__}
+        modules = [sys.modules[name] for name in names if name.startswith(f"{__package__}.")]
+        with _PICKLING, ExitStack() as stack:
+            for module in modules:
+                cloudpickle.register_pickle_by_value(module)
+                stack.callback(cloudpickle.unregister_pickle_by_value, module)
+            self._packed = cloudpickle.dumps(inner)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
         return cloudpickle.loads, (self._packed,)
-
-
-def load_page() -> tuple[str, str]:
-    """Return the page and its content security policy, which admits the page's own code only."""
-    html = read_page(__package__, "page.html")
-    script, style = (digest_element(html, name) for name in ("script", "style"))
-    policy = (
-        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    return html, policy
-
-
-def page_link(dashboard: str, token: str) -> str:
-    """Return the address of the page with its token, for that of a dashboard's page ``status``.
-
-    The token is in the fragment, which browsers do not send. An address of another form, from
-    dask's configuration, is returned as it is.
-    """
-    base, slash, page = dashboard.rpartition("/")
-    return f"{base}/calbatch#{token}" if slash and page == "status" else dashboard
 
 
 def install_page(client: Any) -> None:
@@ -88,7 +65,7 @@ def install_page(client: Any) -> None:
     Exception
         Anything, if the scheduler does not accept it: it may accept no code.
     """
-    page = _ByValue(plugin.CalbatchPage(*load_page()))
+    page = _ByValue(CalbatchPage(*load_page()))
 
     def install() -> None:
         client.sync(_require_same_python, client)
@@ -125,7 +102,7 @@ class Reporter:
         self, client: Any, monitor: BatchMonitor, token: str, describe: DetailsCallback
     ) -> None:
         self._client, self._monitor, self._describe = client, monitor, describe
-        self._digest = hashlib.sha256(token.encode()).hexdigest()
+        self._digest = digest_token(token)
         self._sent = float("-inf")
         self._shown: Any = None
         self._clock: PeriodicCallback | None = None

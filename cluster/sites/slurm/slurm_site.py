@@ -21,12 +21,12 @@ from calbatch.cluster.owner import is_owner_dead, write_owner
 from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import (
     DASK_SETTINGS,
-    dashboard_link,
     hold_interrupts,
     http_routes,
     make_worker_folder,
 )
 from calbatch.cluster.sites.options import SlurmOptions
+from calbatch.cluster.sites.page.links import dashboard_link
 from calbatch.cluster.sites.remote import check_workers
 from calbatch.cluster.sites.slurm.commands import error_line, run_slurm
 from calbatch.cluster.sites.slurm.job_options import (

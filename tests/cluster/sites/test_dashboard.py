@@ -69,7 +69,8 @@ def served():
 def test_the_first_requests_for_pages_open_the_dashboard(served):
     assert served.get("/health")[1] == "ok"
     assert "workers" in served.get("/json/counts.json")[1]
-    assert json.loads(served.get("/calbatch.json")[1]) == {"batches": [], "workers": []}
+    shown = {"batches": [], "workers": [], "dask_pages": True}
+    assert json.loads(served.get("/calbatch.json")[1]) == shown
     assert served.state() == (False, 2)
     with ThreadPoolExecutor(4) as threads:
         paths = ["/status", "/workers?x=a/b", "/", "/individual-plots.json"]

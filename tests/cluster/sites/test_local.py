@@ -7,7 +7,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from types import SimpleNamespace
 
 import cloudpickle
 import dask
@@ -22,11 +21,9 @@ from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.cluster.sites import placement
 from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import (
-    DIRECT_LINK,
     REFERENCE_BYTES,
     WORKER_BYTES,
     WORKER_ENVIRONMENT,
-    dashboard_link,
     reference_bytes,
 )
 from calbatch.models.datamodels import RampModel
@@ -192,37 +189,6 @@ def test_the_dashboard_answers_and_is_no_proxy(local):
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(link.replace("/status", f"/proxy/{port}/127.0.0.1/x"), timeout=30)
     assert caught.value.code == 404
-
-
-HUB = {
-    "JUPYTERHUB_SERVICE_PREFIX": "/user/me/",
-    "JUPYTERHUB_HOST": "https://me.hub.example",
-    "JUPYTERHUB_PUBLIC_URL": "https://hub.example/user/me/",
-}
-DIRECT, ELSEWHERE = "http://127.0.0.1:8787/status", "http://10.0.0.9:8787/status"
-
-
-@pytest.mark.parametrize(
-    ("variables", "stated", "link", "expected"),
-    [
-        ([], None, DIRECT, DIRECT),
-        ([0, 1, 2], None, DIRECT, "https://hub.example/user/me/proxy/8787/status"),
-        ([0, 1], None, DIRECT, "https://me.hub.example/user/me/proxy/8787/status"),
-        ([0], None, DIRECT, "/user/me/proxy/8787/status"),
-        ([0, 1, 2], None, ELSEWHERE, ELSEWHERE),
-        ([0, 1, 2], "proxy/{port}/status", "proxy/8787/status", "proxy/8787/status"),
-        ([0, 1, 2], None, None, None),
-    ],
-)
-def test_the_link_is_the_one_that_works(monkeypatch, variables, stated, link, expected):
-    for number, (name, value) in enumerate(HUB.items()):
-        if number in variables:
-            monkeypatch.setenv(name, value)
-        else:
-            monkeypatch.delenv(name, raising=False)
-    client = SimpleNamespace(dashboard_link=link, cluster=None)
-    with dask.config.set({"distributed.dashboard.link": stated or DIRECT_LINK}):
-        assert dashboard_link(client) == expected
 
 
 def test_the_dashboard_calls_a_batchs_tasks_by_the_pipelines_name(simulated, tmp_path, local):

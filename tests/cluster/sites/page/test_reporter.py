@@ -1,6 +1,5 @@
 """The page of a real scheduler: its answers, what they reveal, and schedulers without calbatch."""
 
-import json
 import logging
 import pickle
 import re
@@ -14,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from distributed import Client, LocalCluster, versions
 from support.onehost import free_ports
-from support.pages_of_batches import SCRIPT, hostile_monitor, read_data, read_progress
+from support.pages_of_batches import SCRIPT, ask_details, hostile_monitor, read_data, read_progress
 from support.services import end_process, start_process
 from support.waiting import eventually
 
 from calbatch.cluster.display.monitor import BatchMonitor
 from calbatch.cluster.sites.page import reporter
 from calbatch.cluster.sites.page.plugin import CalbatchPage
-from calbatch.cluster.sites.page.reporter import load_page, page_link, report_batch
+from calbatch.cluster.sites.page.reporter import report_batch
 
 TOKEN = "a-secret-token"
 HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
@@ -98,24 +97,17 @@ def test_changes_are_reported_and_the_end_is(client, monkeypatch):
     assert read_data(base_of(client))["batches"][0]["state"] == "stopped"
 
 
-def ask_details(client, number, token=TOKEN, batch=None):
+def ask(client, number, token=TOKEN, batch=None):
     """Return the page's answer to a request for the details of an exposure, and its status."""
     name = batch or hostile_monitor().take_snapshot().batch
-    query = urllib.parse.urlencode({"batch": name, "number": number})
-    url = f"{base_of(client)}/calbatch-exposure.json?{query}"
-    request = urllib.request.Request(url, headers={"X-Calbatch-Token": token})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())["details"]
-    except urllib.error.HTTPError as error:
-        return error.code, None
+    return ask_details(base_of(client), name, number, token)
 
 
 def test_the_driver_describes_an_exposure_on_request(client, monkeypatch):
     monkeypatch.setattr(reporter, "EVERY", 0.05)
     monkeypatch.setattr(reporter, "UNCHANGED_EVERY", 0.0)
     with report(client, hostile_monitor(), []):
-        found = eventually(lambda: ask_details(client, 2)[1])
+        found = eventually(lambda: ask(client, 2)[1])
     assert found == {"number": 2, "path": "/data/2"}
 
 
@@ -131,7 +123,7 @@ def test_the_driver_describes_an_exposure_on_request(client, monkeypatch):
 )
 def test_details_need_the_token_and_a_number(client, request_of, status):
     with report(client, hostile_monitor(), []):
-        assert ask_details(client, **request_of) == (status, None)
+        assert ask(client, **request_of) == (status, None)
 
 
 def test_the_token_is_not_logged(client, caplog):
@@ -267,23 +259,3 @@ def test_threads_may_pack_the_page_at_the_same_time():
         sys.setswitchinterval(interval)
     assert [pickle.loads(each).html for each in packed] == [f"{number}" for number in range(16)]
     assert all(b"collect_data" in each for each in packed)  # the class itself, not its name
-
-
-@pytest.mark.parametrize(
-    ("dashboard", "expected"),
-    [
-        ("http://127.0.0.1:8787/status", "http://127.0.0.1:8787/calbatch#t"),
-        ("/user/me/proxy/8787/status", "/user/me/proxy/8787/calbatch#t"),
-        ("https://hub.example/a/status", "https://hub.example/a/calbatch#t"),
-        ("https://elsewhere.example/show?port=8787", "https://elsewhere.example/show?port=8787"),
-        ("status", "status"),
-    ],
-)
-def test_the_link_opens_the_page_where_the_dashboard_is(dashboard, expected):
-    assert page_link(dashboard, "t") == expected
-
-
-def test_the_policy_admits_one_script_and_one_style():
-    html, policy = load_page()
-    assert html.startswith("<!DOCTYPE html>")
-    assert len(re.findall(r"'sha256-[A-Za-z0-9+/]{43}='", policy)) == 2
