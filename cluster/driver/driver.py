@@ -139,6 +139,7 @@ class Driver:
                 if self.stopping and not self._running:
                     return
                 self._admit(site, alone=alone)
+                self.recorder.ledger.tick()  # a site in this process returns after an exposure
                 for job, outcome in site.collect(self._pause()):
                     self._lost_since = 0.0
                     attempt = self._running.pop(job.number, None)
@@ -146,7 +147,6 @@ class Driver:
                         self._settle(attempt, job, outcome)
                 self._check_deadlines(site)
                 self._check_silence(site)
-                self.recorder.ledger.tick()
         finally:
             site.withdraw()
 

@@ -261,6 +261,7 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
     def set_dashboard(self, batch: int, dashboard: str | None) -> None:
         """Record the address of a batch's dashboard; it is shown while the batch runs."""
         self._change("UPDATE batches SET dashboard = ? WHERE id = ?", dashboard or "", batch)
+        self._committed = float("-inf")  # the next tick, at the start of an exposure, is not early
 
     def set_context(self, batch: int, context: str, reason: str) -> None:
         """Record the CRDS context of a batch and the reason for it."""
