@@ -104,9 +104,7 @@ class BatchOptions:
     insecure: bool = option(
         False, "Allow an unencrypted scheduler on another machine.", only=DRIVING
     )
-    page: bool = option(
-        True, "Show the batch on a page of dask's dashboard; the default.", only=DRIVING
-    )
+    page: bool = option(True, "Show the batch on a page for browsers; the default.", only=DRIVING)
     policy: RetryPolicy = option(  # noqa: RUF009 - a field
         RetryPolicy(),
         "Limits on retries, delays and waiting; some are options of the command line.",

@@ -1,4 +1,4 @@
-"""Showing a batch on the page of its site's dashboard."""
+"""Showing a batch on a page: that of its site's dashboard, or one of this process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import Ledger, LedgerError, View
 from calbatch.cluster.sites.dask_site import DaskSite
+from calbatch.cluster.sites.in_process import InProcess
+from calbatch.cluster.sites.page.links import page_link
+from calbatch.cluster.sites.page.own_server import serve_batch
 from calbatch.cluster.sites.site import Site
 from calbatch.models.storage.location import Url
 
@@ -58,12 +61,15 @@ def show_on_page(
     token: str,
     say: Callable[[str], None],
 ) -> Iterator[str | None]:
-    """Show a batch on the page of a site's dashboard, and yield the address to open.
+    """Show a batch on a page, and yield the address to open.
+
+    The page is on the dashboard of a site that has one. A batch in threads of this process has a
+    page of its own; without threads, none, since nothing else is to run then.
 
     Parameters
     ----------
     site : Site
-        The site; without a dashboard, nothing is done.
+        The site.
     folder : BatchFolder
         The batch's files.
     monitor : BatchMonitor
@@ -79,10 +85,6 @@ def show_on_page(
         The address of the page, or else that of the dashboard, if there is one.
     """
     link = site.dashboard
-    if not link or not isinstance(site, DaskSite):
-        yield link
-        return
-    from calbatch.cluster.sites.page.reporter import page_link, report_batch
 
     def describe(number: int) -> Mapping[str, Any]:
         try:
@@ -91,6 +93,15 @@ def show_on_page(
         except LedgerError as error:
             return {"number": number, "reason": escape_text(str(error))}
 
-    monitor.site = site.description
-    with report_batch(site.client, monitor, token, say, describe=describe) as has_page:
-        yield page_link(link, token) if has_page else link
+    if isinstance(site, InProcess) and site.threads:
+        monitor.site = site.description
+        with serve_batch(monitor, token, say, describe=describe) as own:
+            yield own
+    elif isinstance(site, DaskSite) and link:
+        from calbatch.cluster.sites.page.reporter import report_batch  # it imports distributed
+
+        monitor.site = site.description
+        with report_batch(site.client, monitor, token, say, describe=describe) as has_page:
+            yield page_link(link, token) if has_page else link
+    else:
+        yield link

@@ -153,7 +153,7 @@ class _Session:
     open_site: SiteOpener
     has_begun: bool = False  # exposures may have been calibrated
     recorder: Recorder | None = None
-    monitor: BatchMonitor | None = None  # of a batch that is shown on a page
+    monitor: BatchMonitor | None = None  # of a batch that may be shown on a page
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
 
     def run(self) -> Ending:
@@ -282,7 +282,7 @@ class _Session:
 
     def _make_recorder(self, batch: int, display: ProgressDisplay) -> Recorder:
         """Return the recorder, which reports to the display and to a monitor, if needed."""
-        if self.registered.order.page and self.place.site is not None:
+        if self.registered.order.page:
             self.monitor = make_monitor(self.registered, self.ledger, batch)
         monitor = self.monitor
 

@@ -64,7 +64,7 @@ def test_a_batch_begins_with_a_line_on_the_terminal():
     assert not set(modules.split()) & HEAVY
 
 
-UNUSED = {"astropy", "bokeh", "dask.array", "distributed", "jsonschema"}
+UNUSED = {"astropy", "bokeh", "dask.array", "distributed", "jsonschema", "tornado"}
 
 
 def test_calibrating_in_this_process_imports_few_modules(simulated, tmp_path):
@@ -77,6 +77,7 @@ def test_calibrating_in_this_process_imports_few_modules(simulated, tmp_path):
     for name in ("compiling", "compiled"):  # compiling kernels takes a trial array
         command = [sys.executable, "-c", code, simulated.exposures[0], tmp_path / name, "threads"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "dashboard: http://" in done.stderr  # nobody opened it
     assert not set(done.stdout.split()) & UNUSED
 
 

@@ -138,10 +138,10 @@ IMPERATIVES = _words(
     "locate log look make mark measure merge migrate multiply note obtain omit open pass pick "
     "place plan predict prepare print prune publish put reach read receive record refresh refuse "
     "release remove rename reopen replace request requeue require reserve resolve restart restore "
-    "retire retry revoke roll run saturate save say scale search secure send set settle setup "
-    "share show shut sort split spread start stop submit subtract suggest sum suspect swap sync "
-    "take teardown track transition translate update upload use validate verify visit wait warm "
-    "warn watch weigh withdraw write"
+    "retire retry revoke roll run saturate save say scale search secure send serve set settle "
+    "setup share show shut sort split spread start stop submit subtract suggest sum suspect swap "
+    "sync take teardown track transition translate update upload use validate verify visit wait "
+    "warm warn watch weigh withdraw write"
 )
 """Verbs that begin the names of functions with effects; others are added as they are needed."""
 FREE = _words("get ipython main progress wrapper")

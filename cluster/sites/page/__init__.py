@@ -1,1 +1,1 @@
-"""The calbatch page on the dashboard of a dask scheduler."""
+"""The page about batches: on the dashboard of a dask scheduler, or in the driver's process."""

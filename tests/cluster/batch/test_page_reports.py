@@ -2,18 +2,26 @@
 
 import re
 import shutil
-import socket
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from distributed import LocalCluster
 from support.batches import DATE, products_in, quiet_console
 from support.browser import open_browser
 from support.chaos import driver_of, kill, with_children
-from support.gated import BRIEF, GATE, SLOW
+from support.gated import BRIEF, GATE, MOMENT, SLOW
 from support.ownscheduler import Running
-from support.pages_of_batches import read_batch, read_data, read_progress
+from support.pages_of_batches import (
+    ask_details,
+    is_listening,
+    read_batch,
+    read_data,
+    read_progress,
+    split_link,
+)
 from support.placed import make_importable
 from support.waiting import eventually
 
@@ -36,13 +44,18 @@ def cluster():
 
 def run_on(cluster, exposures, output, **options):
     """Run a batch of the step superbias; return its result and the dashboard that it names."""
+    result, (link,) = run_at(cluster.scheduler_address, exposures, output, **options)
+    return result, link
+
+
+def run_at(scheduler, exposures, output, **options):
+    """Run a batch of the step superbias; return its result and all dashboards that it names."""
     console = quiet_console()
     result = run(
-        "superbias", exposures, output, scheduler=cluster.scheduler_address, date=DATE,
-        fsync=False, console=console, **options,
+        "superbias", exposures, output, scheduler=scheduler, date=DATE, fsync=False,
+        console=console, **options,
     )  # fmt: skip
-    (link,) = re.findall(r"dashboard: (\S+)", console.file.getvalue())
-    return result, link
+    return result, re.findall(r"dashboard: (\S+)", console.file.getvalue())
 
 
 def test_a_batch_is_on_the_page_that_its_link_opens(simulated, tmp_path, cluster):
@@ -96,6 +109,20 @@ def test_a_site_of_another_kind_has_its_own_dashboard(dashboard):
         assert link == dashboard
 
 
+@pytest.mark.parametrize("scheduler", ["threads", "auto"])
+def test_a_batch_in_threads_has_a_page_until_it_ends(simulated, tmp_path, scheduler):
+    result, (link,) = run_at(scheduler, simulated.exposures, tmp_path)
+    assert not is_listening(urlsplit(link).port)
+    with View(result.folder.state) as view:
+        assert view.batch(result.name).dashboard == link
+
+
+@pytest.mark.parametrize("how", [{"scheduler": "threads", "page": False}, {"scheduler": "sync"}])
+def test_without_a_page_or_threads_nothing_is_served(simulated, tmp_path, how):
+    _, links = run_at(exposures=simulated.exposures[:1], output=tmp_path, **how)
+    assert links == []
+
+
 @pytest.fixture
 def start(simulated, tmp_path, monkeypatch, forked_drivers):
     """Return a function that starts a batch, which waits until its gate file exists."""
@@ -117,6 +144,30 @@ def start(simulated, tmp_path, monkeypatch, forked_drivers):
 def find_link(batch, *earlier):
     """Return the address of a running batch's page, other than those of earlier drivers."""
     return eventually(lambda: {batch.status().dashboard} - {"", *earlier}).pop()
+
+
+def test_the_page_of_a_batch_in_threads_follows_it(start, simulated, tmp_path):
+    bad = tmp_path / "bad_uncal.fits"
+    bad.write_bytes(b"SIMPLE")
+    batch = start("threads", [bad, *simulated.exposures])
+    link = find_link(batch)
+    eventually(lambda: "running" in read_batch(link, batch.name)["counts"])
+    found = read_batch(link, batch.name)
+    assert found["counts"] == {"waiting": 2, "running": 1, "failed": 1}
+    assert found["private"]["output"] == str(tmp_path / "out")
+    assert found["private"]["failures"][0]["path"] == str(bad)
+    base, token = split_link(link)
+    assert read_data(base, token)["workers"][0]["tasks"] == 1
+    number = found["grid"].index("r")
+    status, details = ask_details(base, batch.name, number, token)
+    assert (status, details["state"]) == (200, "running")
+    driver, port = driver_of(batch.folder), urlsplit(link).port
+    sockets = driver.net_connections("inet")
+    (listening,) = [each.laddr for each in sockets if each.status == psutil.CONN_LISTEN]
+    assert listening == ("127.0.0.1", port)
+    (tmp_path / "gate").touch()
+    assert batch.wait(timeout=120).counts == {"done": 3, "failed": 1}
+    assert not is_listening(port)
 
 
 def test_a_killed_drivers_token_is_replaced_by_its_successors(start, tmp_path, cluster):
@@ -157,16 +208,25 @@ def test_dasks_progress_forgets_the_batch_of_a_killed_driver(start, simulated, c
 
 @pytest.mark.ci
 @pytest.mark.services
+@pytest.mark.parametrize(
+    ("running", "ended"),
+    [(2, ("state", "4 exposures, ended")), (1, ("notice", "the batch has probably ended"))],
+    ids=["scheduler", "threads"],
+)
 def test_a_browser_shows_a_running_batch_and_its_exposures(
-    start, simulated, tmp_path, cluster, hold
+    start, simulated, tmp_path, cluster, hold, monkeypatch, running, ended
 ):
+    monkeypatch.setenv(MOMENT, "0.3")  # the ledger is written before the next exposure
     bad = tmp_path / "bad_uncal.fits"
     bad.write_bytes(b"SIMPLE")
     hold.write_text(simulated.exposures[1].name)
-    batch = start(cluster.scheduler_address, [bad, *simulated.exposures], BRIEF)
+    where = cluster.scheduler_address if running == 2 else "threads"
+    batch = start(where, [bad, *simulated.exposures], BRIEF)
+    numbers = "running2done1failed1" if running == 2 else "waiting1running1done1failed1"
     with open_browser(tmp_path / "profile") as page:
         page.open(find_link(batch))
-        eventually(lambda: page.text_of("numbers").startswith("running2done1failed1"))
+        eventually(lambda: page.text_of("numbers").startswith(numbers))
+        assert page.evaluate("document.getElementById('dask').hidden") == (running == 1)
         assert "4 exposures, running" in page.text_of("state")
         assert str(bad) in page.text_of("failures")
         page.click("document.getElementById('grid')", (1.5 * SIDE, 0.5 * SIDE))
@@ -180,14 +240,9 @@ def test_a_browser_shows_a_running_batch_and_its_exposures(
         page.click("document.querySelector('#failures button')")
         eventually(lambda: page.text_of("about").startswith(f"{bad}: failed: "))
         hold.unlink()
-        eventually(lambda: "4 exposures, ended" in page.text_of("state"))
+        element, text = ended
+        eventually(lambda: text in page.text_of(element))
     assert batch.wait(timeout=120).counts == {"done": 3, "failed": 1}
-
-
-def is_listening(port):
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10):
-        return True
-    return False
 
 
 @pytest.mark.ci

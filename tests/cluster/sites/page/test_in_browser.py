@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 from support.browser import open_browser
-from support.pages_of_batches import SCRIPT, hostile_monitor
+from support.pages_of_batches import SCRIPT, hostile_monitor, split_link
 from support.waiting import eventually
 
 from calbatch.cluster.display.quick_look_images import FORMATS, draw_png
+from calbatch.cluster.sites.page.own_server import serve_batch
 from calbatch.cluster.sites.page.reporter import report_batch
 from calbatch.models.statistics.quick_look import QuickLook
 
@@ -45,13 +46,18 @@ def describe(number):
     return {"number": number, "path": SCRIPT, "state": "failed", "images": images, "tries": tries}
 
 
-@pytest.fixture(scope="module")
-def base():
+@pytest.fixture(scope="module", params=["scheduler", "own server"])
+def base(request):
     """Return the address of a dashboard whose page shows a batch of hostile texts."""
+    batch = hostile_monitor(TOTAL), "token", print
+    if request.param == "own server":
+        with serve_batch(*batch, describe=describe) as link:
+            yield split_link(link)[0]
+        return
     with (
         LocalCluster(protocol="tcp", host="127.0.0.1", threads_per_worker=1, **HERE) as cluster,
         Client(cluster, set_as_default=False) as client,
-        report_batch(client, hostile_monitor(TOTAL), "token", print, describe=describe),
+        report_batch(client, *batch, describe=describe),
     ):
         yield cluster.dashboard_link.removesuffix("/status")
 
