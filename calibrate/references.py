@@ -24,6 +24,9 @@ Headers = Mapping[Any, Mapping[str, Any]]
 Fetch = Callable[[Sequence[str]], Mapping[str, str]]
 """Fetches files by name; returns the reason by name of those that failed."""
 
+Foresee = Callable[[Mapping[Any, "ResolvedReferences"], bool], None]
+"""Callback with the references that exposures will have, and whether files have to be fetched."""
+
 
 @dataclass(frozen=True)
 class ChosenReference:
@@ -224,6 +227,7 @@ class CrdsReferences:
         fetch: Fetch | None = None,
         *,
         optional: bool = False,
+        foresee: Foresee | None = None,
     ) -> dict[Any, ResolvedReferences]:
         """Return the references of groups of exposures that need different types.
 
@@ -238,6 +242,8 @@ class CrdsReferences:
         optional : bool
             True if no reference is needed where the rules have none. Rules that cannot be read are
             a fault nevertheless.
+        foresee : callable, optional
+            Called with the references before missing files are fetched.
 
         Raises
         ------
@@ -246,7 +252,21 @@ class CrdsReferences:
         """
         tables = [self._table(headers, sorted(types)) for headers, types in groups]
         missing = self._list_missing(set().union(*(table.names() for table in tables)))
+        if foresee is not None and not (missing and self.offline):
+            places = dict(zip(missing, map(self.client.foresee_path, missing), strict=True))
+            foresee(self._join(tables, {}, places, optional=optional), bool(missing))
         failed = (fetch or self.fetch)(missing) if missing else {}
+        return self._join(tables, failed, {}, optional=optional)
+
+    def _join(
+        self,
+        tables: Sequence[ReferenceTable[Hashable]],
+        failed: Mapping[str, str],
+        places: Mapping[str, Path],
+        *,
+        optional: bool,
+    ) -> dict[Any, ResolvedReferences]:
+        """Return the references of all tables; ``places`` has those of files to be fetched."""
         resolved: dict[Any, ResolvedReferences] = {}
         for table in tables:
             located: dict[int, ResolvedReferences] = {}
@@ -258,7 +278,7 @@ class CrdsReferences:
                 references = table[exposure]
                 key = id(references)
                 if key not in located:
-                    located[key] = self._locate_all(references, failed, optional=optional)
+                    located[key] = self._locate_all(references, failed, places, optional=optional)
                 resolved[exposure] = located[key]
         return resolved
 
@@ -280,7 +300,12 @@ class CrdsReferences:
             raise ReferenceFileError(str(error)) from error
 
     def _locate_all(
-        self, resolutions: Mapping[str, Resolution], failed: Mapping[str, str], *, optional: bool
+        self,
+        resolutions: Mapping[str, Resolution],
+        failed: Mapping[str, str],
+        places: Mapping[str, Path],
+        *,
+        optional: bool,
     ) -> ResolvedReferences:
         chosen: dict[str, ChosenReference] = {}
         missing: dict[str, str] = {}
@@ -293,6 +318,9 @@ class CrdsReferences:
                 missing[kind] = f"the rules choose several files: {', '.join(resolution.names)}"
             elif resolution.name in failed:
                 missing[kind] = failed[resolution.name]
+            elif resolution.name in places:
+                place = places[resolution.name]
+                chosen[kind] = ChosenReference(place, f"crds://{resolution.name}")
             else:
                 self._locate(kind, resolution.name, chosen, missing)
         return ResolvedReferences(self.context, chosen, missing)

@@ -249,6 +249,16 @@ class Client(CacheClient):
             )
         return self.cache.locate(name)
 
+    def foresee_path(self, name: str) -> Path:
+        """Return the path that a missing file will have in the cache once it is fetched.
+
+        Raises
+        ------
+        UnsafeName
+            If the name leads outside the cache.
+        """
+        return self.cache.checked_new_path(name)
+
     @functools.cached_property
     def _withdrawn(self) -> frozenset[str]:
         return self.cache.bad_files()

@@ -34,7 +34,7 @@ from calbatch.crds_client.server.transport import (
     retry,
 )
 from calbatch.models.errors import format_count
-from calbatch.models.threads import ThreadPool
+from calbatch.models.threads import map_in_daemons
 
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -156,8 +156,7 @@ class Fetcher:
         job = _Job(self, infos, progress or (lambda *_: None), report, anew)
         # Files that another process is fetching are skipped at first, and waited for at the end.
         for waiting in (0.0, -1.0):
-            with ThreadPool(self.workers) as pool:
-                done = list(pool.map(functools.partial(job.run, waiting), available))
+            done = map_in_daemons(functools.partial(job.run, waiting), available, self.workers)
             available = [name for name, ok in zip(available, done, strict=True) if not ok]
         return report
 

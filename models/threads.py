@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from itertools import chain
-from typing import Any, ParamSpec, TypeVar
+from queue import SimpleQueue
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +44,44 @@ class ThreadPool(ThreadPoolExecutor):
         chunks = [values[at : at + size] for at in range(0, len(values), size)]
         found = self.map(lambda chunk: [function(value) for value in chunk], chunks)
         return list(chain.from_iterable(found))
+
+
+def map_in_daemons(function: Callable[[V], T], values: Sequence[V], threads: int) -> list[T]:
+    """Return the results of a function for each value, from threads for which nothing waits.
+
+    If this thread is interrupted, they begin no more calls, and the process can end during those
+    that wait for a server.
+    """
+    pending = deque(enumerate(values))
+    results: SimpleQueue[tuple[int, Callable[[], T]]] = SimpleQueue()
+
+    def run_pending() -> None:
+        while pending:
+            with suppress(IndexError):  # another thread has taken the last one
+                index, value = pending.popleft()
+                try:
+                    results.put((index, partial(_return, function(value))))
+                except BaseException as error:
+                    results.put((index, partial(_raise, error)))
+
+    found: dict[int, T] = {}
+    try:
+        for _ in range(min(threads, len(values))):
+            threading.Thread(target=copy_context().run, args=(run_pending,), daemon=True).start()
+        while len(found) < len(values):
+            index, read = results.get()
+            found[index] = read()
+    finally:
+        pending.clear()
+    return [found[index] for index in range(len(values))]
+
+
+def _return(value: T) -> T:
+    return value
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from functools import partial
 
 from rich.console import Console
 
-from calbatch.calibrate import warm
+from calbatch.calibrate.compilation import Compilation
 from calbatch.cluster.batch.leftovers import end_abandoned_batches, living_batches, remove_leftovers
 from calbatch.cluster.batch.liveness import record_driver
 from calbatch.cluster.batch.manifest import write_manifest
@@ -110,23 +110,26 @@ def _drive(
         placement.prepare_place(place)
     memory = ChecksumMemory(registry() / "checksums")
     sums = ReferenceChecksums(ledger.find_checksum, ledger.add_reference, memory)
+    compilation = Compilation(lambda text: print_text(console, escape_text(text)))
     planner = Planner(
         registered.step,
         references,
         date=order.exposure.date,
         use_pars=order.pars,
-        fetch=partial(fetch_references, console=console),
+        fetch=partial(fetch_references, console=console, beside=compilation.describe),
         history=ledger,
         checksums=sums,
         rerun=order.rerun,
         verify_inputs=order.exposure.verify_inputs,
         dependencies=registered.dependencies,
+        compilation=compilation,
     )
     session = _Session(
         registered=registered,
         place=place,
         ledger=ledger,
         planner=planner,
+        compilation=compilation,
         sums=sums,
         console=console,
         debug=debug,
@@ -147,6 +150,7 @@ class _Session:
     place: placement.Place
     ledger: Ledger
     planner: Planner
+    compilation: Compilation
     sums: ReferenceChecksums
     console: Console
     debug: bool
@@ -265,7 +269,10 @@ class _Session:
         dependencies = self.registered.dependencies
         free = inputs.select(lambda number: not dependencies.is_held(number))
         ahead = self.place.site is not None and self.place.grain == "exposure"
-        with Feed(self.planner, free, policy, dependencies=dependencies, ahead=ahead) as feed:
+        with (
+            self.compilation,
+            Feed(self.planner, free, policy, dependencies=dependencies, ahead=ahead) as feed,
+        ):
             rules = self.planner.resolution
             self.ledger.set_context(batch, rules.context, rules.context_reason)
             self._introduce()
@@ -347,7 +354,7 @@ class _Session:
     def _compile(self, driver: Driver) -> None:
         job = driver.first_job()
         if job is not None:
-            warm.compile_kernels(self._say, job.step, job.path, job.references)
+            self.compilation.finish(job.step, job.path, job.references)
 
     def _introduce(self) -> None:
         rules, count = self.planner.resolution, len(self.registered.inputs)

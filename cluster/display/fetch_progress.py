@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.text import Text
 
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.display.live_html import Snapshot, follow_in_notebook
@@ -26,10 +27,18 @@ TO_BE_FETCHED = "has to be fetched first"
 
 
 class FetchTally:
-    """Bytes and files received so far; threads add to it."""
+    """Bytes and files received so far; threads add to it.
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    Parameters
+    ----------
+    total : int
+        Number of files.
+    beside : callable, optional
+        Describes the work that goes on meanwhile; "" if there is none.
+    """
+
+    def __init__(self, total: int, beside: Callable[[], str] = str) -> None:
+        self.total, self._beside = total, beside
         self.start = time.monotonic()
         self._received: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
@@ -55,11 +64,14 @@ class FetchTally:
         """Return a one-line summary."""
         seconds = time.monotonic() - self.start
         count = f"{self.whole} of {format_count(self.total, 'file')}"
-        return f"fetched {count}, {megabytes(self.bytes)} in {duration(seconds)}"
+        text = f"fetched {count}, {megabytes(self.bytes)} in {duration(seconds)}"
+        return "; ".join(filter(None, (text, self._beside())))
 
 
 @contextmanager
-def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
+def show_fetch_progress(
+    total: int, console: Console, beside: Callable[[], str] = str
+) -> Iterator[Progress]:
     """Yield a callback that shows progress: a bar in a terminal or notebook, lines elsewhere.
 
     Parameters
@@ -68,8 +80,10 @@ def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
         Number of files.
     console : rich.console.Console
         Shows the progress.
+    beside : callable, optional
+        See `FetchTally`.
     """
-    received = FetchTally(total)
+    received = FetchTally(total, beside)
     open_display = _html if console.is_jupyter else _bar if console.is_terminal else _lines
     with open_display(received, console) as refresh:
 
@@ -84,12 +98,17 @@ def show_fetch_progress(total: int, console: Console) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(received: FetchTally, console: Console) -> Iterator[Callable[[], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task
 
-    columns = BarColumn(), TextColumn("{task.description}", markup=False)
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(received.line(), total=received.total)
-        yield lambda: bar.update(task, completed=received.whole, description=received.line())
+    class Summary(ProgressColumn):
+        """The summary, also while no bytes arrive."""
+
+        def render(self, task: Task) -> Text:
+            return Text(received.line())
+
+    with Progress(BarColumn(), Summary(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=received.total)
+        yield lambda: bar.update(task, completed=received.whole)
 
 
 @contextmanager
@@ -118,7 +137,10 @@ def _lines(received: FetchTally, console: Console) -> Iterator[Callable[[], None
 
 
 def fetch_references(
-    references: CrdsReferences, names: Sequence[str], console: Console
+    references: CrdsReferences,
+    names: Sequence[str],
+    console: Console,
+    beside: Callable[[], str] = str,
 ) -> Mapping[str, str]:
     """Fetch references into the cache before any pixel is read, and print those that fail.
 
@@ -130,6 +152,8 @@ def fetch_references(
         Files that are not in the cache.
     console : rich.console.Console
         Shows the progress.
+    beside : callable, optional
+        See `FetchTally`.
 
     Returns
     -------
@@ -141,7 +165,7 @@ def fetch_references(
         return references.fetch(names)
     count = format_count(len(names), "reference file")
     print_text(console, f"fetching {count} into {references.cache}")
-    with show_fetch_progress(len(names), console) as show:
+    with show_fetch_progress(len(names), console, beside) as show:
         failed = references.fetch(names, show)
     for name, reason in sorted(failed.items()):
         print_text(console, f"{name}: {reason}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from calbatch.calibrate.chain import select_part
+from calbatch.calibrate.compilation import Compilation
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.step import Step
@@ -94,6 +95,8 @@ class Planner:
         True to verify the checksums of a file that cannot be opened, for a better error message.
     dependencies : Dependencies, optional
         The units that are more than one file.
+    compilation : Compilation, optional
+        Begins to compile the kernels of new exposures before their references are fetched.
 
     Attributes
     ----------
@@ -114,6 +117,7 @@ class Planner:
         rerun: RerunPolicy | None = None,
         verify_inputs: bool = False,
         dependencies: Dependencies | None = None,
+        compilation: Compilation | None = None,
     ) -> None:
         self.step, self.references = step, references
         self.rerun = rerun or RerunPolicy()
@@ -121,6 +125,7 @@ class Planner:
         self._date, self._use_pars, self._fetch = date, use_pars, fetch
         self._verify_inputs = verify_inputs
         self._dependencies = dependencies or Dependencies()
+        self._compilation = compilation
         self._parts = {"": step}
         self._settings: dict[tuple[str, tuple[str, ...]], StepSettings] = {}
         self.resolution = Resolution()
@@ -201,10 +206,12 @@ class Planner:
             by_pipeline.setdefault(planned.pipeline, []).append(planned)
         for pipeline, members in by_pipeline.items():
             headers = {p.number: p.header for p in members if p.error is None}
+            new = {p.number: p.path for p in members if p.number in headers and not p.is_known}
             step = self._step_of(pipeline)
             rules = resolve_references(
-                step, headers, self.references, self._fetch, use_pars=self._use_pars
-            )
+                step, headers, self.references, self._fetch, use_pars=self._use_pars,
+                compilation=self._compilation, new=new,
+            )  # fmt: skip
             self._merge_rules(rules)
             for planned in members:
                 self._add_rules(planned, rules)

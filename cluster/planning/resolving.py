@@ -10,12 +10,21 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from calbatch.calibrate import pars
+from calbatch.calibrate.compilation import Compilation
 from calbatch.calibrate.errors import CalibrationError, ReferenceFileError
-from calbatch.calibrate.references import ChosenReference, CrdsReferences, Fetch, ResolvedReferences
+from calbatch.calibrate.references import (
+    ChosenReference,
+    CrdsReferences,
+    Fetch,
+    Foresee,
+    ResolvedReferences,
+)
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import RequestError
+from calbatch.models.storage.location import Location
 
 Headers = Mapping[int, Mapping[str, Any]]
+NO_PATHS: Mapping[int, Location] = {}
 INSTRUMENT = "meta.instrument.name"
 FetchFunction = Callable[[CrdsReferences, Sequence[str]], Mapping[str, str]]
 """Fetches files into the cache, showing progress; returns the reasons for failures by name."""
@@ -64,6 +73,8 @@ def resolve_references(
     fetch_function: FetchFunction | None = None,
     *,
     use_pars: bool = True,
+    compilation: Compilation | None = None,
+    new: Mapping[int, Location] = NO_PATHS,
 ) -> Resolution:
     """Choose the parameters and references of all exposures, and fetch missing files.
 
@@ -79,6 +90,10 @@ def resolve_references(
         Fetches missing files; by default, without showing progress.
     use_pars : bool
         True to apply parameter references.
+    compilation : Compilation, optional
+        Begins to compile kernels before missing files are fetched.
+    new : mapping
+        Paths of the exposures that have not been calibrated before, by number.
 
     Raises
     ------
@@ -101,7 +116,9 @@ def resolve_references(
     needed = [group for group in groups.values() if group.types]
     if needed:
         try:
-            result.references = references.resolve_all(needed, fetch)
+            result.references = references.resolve_all(
+                needed, fetch, foresee=_begin_for(new, compilation, step, result.steps)
+            )
             result.context, result.context_reason = references.context, references.context_reason
         except ReferenceFileError as error:
             raise RequestError(str(error)) from error
@@ -114,6 +131,25 @@ def _bind_references(
     if fetch_function is None:
         return None
     return partial(fetch_function, references)
+
+
+def _begin_for(
+    new: Mapping[int, Location],
+    compilation: Compilation | None,
+    step: Step,
+    steps: Mapping[int, Step],
+) -> Foresee | None:
+    """Return a function that begins to compile for new exposures whose references are complete."""
+    if compilation is None or not new:
+        return None
+
+    def begin(found: Mapping[int, ResolvedReferences], is_fetching: bool) -> None:
+        for number, path in new.items():
+            if number in found and found[number].is_complete:
+                configured = steps.get(number, step)
+                compilation.begin(configured, path, found[number], is_fetching=is_fetching)
+
+    return begin
 
 
 def _add_parameters(

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from calbatch.models.threads import ThreadPool, defer_interrupts
+from calbatch.models.threads import ThreadPool, defer_interrupts, map_in_daemons
 
 # The thread runs and has returned from its start when the interrupt arrives.
 PROGRAM = """
@@ -102,3 +102,10 @@ def test_few_values_are_given_to_all_threads():
     with ThreadPool(4) as pool:
         turns = pool.map_in_chunks(lambda _: together.wait(60), range(4))
     assert sorted(turns) == [0, 1, 2, 3]
+
+
+def test_daemons_return_results_in_order_and_raise_errors():
+    assert map_in_daemons(str, [3, 1, 2], 2) == ["3", "1", "2"]
+    assert map_in_daemons(str, [], 2) == []
+    with pytest.raises(ZeroDivisionError):
+        map_in_daemons(lambda value: 1 / value, [1, 0, 2], 2)

@@ -36,7 +36,7 @@ class FakeReferences:
             for number, header in headers.items()
         }
 
-    def resolve_all(self, groups, fetch=None):
+    def resolve_all(self, groups, fetch=None, *, foresee=None):
         if self.error:
             raise self.error
         self.groups = [(sorted(headers), set(types)) for headers, types in groups]

@@ -1,0 +1,153 @@
+"""Kernels are compiled once, by several processes, and the compilation is reported."""
+
+import os
+import re
+import subprocess
+import sys
+
+from support.simulated import small_exposure
+
+from calbatch.calibrate import compilation, registry, warm
+from calbatch.calibrate.references import ResolvedReferences
+
+CODE = """
+import sys
+from pathlib import Path
+from calbatch.calibrate import registry
+from calbatch.calibrate.compilation import Compilation
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.models import datamodels
+
+path = Path(sys.argv[1])
+step = registry.find("superbias")()
+header = datamodels.open(path).to_flat_dict()
+references = CrdsReferences().resolve({0: header}, ["superbias"])[0]
+with Compilation(print) as compilation:
+    compilation.finish(step, path, references)
+"""
+
+
+def test_compilation_is_reported_only_the_first_time(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    environment = {**os.environ, **exposure.set.environment(), "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def message_of(path):
+        command = [sys.executable, "-c", CODE, str(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    begun, ended = message_of(exposure.path).splitlines()
+    assert begun == "compiling kernels: once per machine, it can take a minute"
+    assert re.fullmatch(r"kernels compiled in \d+ s", ended)
+    assert message_of(exposure.path) == ""
+
+
+PIPELINE = """
+import sys
+from pathlib import Path
+from calbatch.calibrate.compilation import Compilation
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.calibrate.references import CrdsReferences
+from calbatch.models import datamodels, jit
+from calbatch.models.tiling.portable import pack
+
+path = Path(sys.argv[1])
+step = Detector1Pipeline()
+wanted = ("saturation", "linearity")
+step.configure({name: {"skip": name not in wanted} for name in step.steps()}, "test")
+header = datamodels.open(path).to_flat_dict()
+references = CrdsReferences().resolve({0: header}, step.steps())[0]
+"""
+COMPILE = """
+with Compilation(print) as compilation:
+    compilation.finish(step, path, references)
+for done in jit.kernel_folder().glob("compiled-*"):
+    done.unlink()
+with Compilation(print) as compilation:
+    compilation.finish(step, path, references)
+"""
+ORDER = """
+sys.stdout.buffer.write(pack((step, path, references)))
+"""
+BEGIN = """
+with Compilation(print) as compilation:
+    compilation.begin(step, path, references, is_fetching=True)
+    compilation.begin(step, path, references, is_fetching=True)  # the first call counts
+    print(compilation.describe())
+    compilation.finish(step, path, references)
+with Compilation(print) as compilation:
+    compilation.begin(step, path, references, is_fetching=True)
+    compilation.finish(step, path, references)
+"""
+
+
+def start_python(code, exposure, tmp_path, argument):
+    environment = {**os.environ, **exposure.set.environment(), "TMPDIR": str(tmp_path)}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kernels")
+    command = [sys.executable, "-c", code, str(argument)]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def run_python(code, exposure, tmp_path):
+    """Run a program on an exposure, and return its output."""
+    with start_python(code, exposure, tmp_path, exposure.path) as process:
+        output = process.communicate()[0]
+    assert process.returncode == 0
+    return output
+
+
+def list_messages(code, exposure, tmp_path):
+    """Return the messages that a program prints, except those on progress."""
+    lines = run_python(code, exposure, tmp_path).decode().splitlines()
+    return [line for line in lines if not line.startswith("kernels: ")]
+
+
+def test_the_kernels_of_a_pipeline_are_compiled_before_its_trial(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    messages = list_messages(PIPELINE + COMPILE, exposure, tmp_path)
+    assert len(messages) == 2  # once they are in the cache, the second trial compiles nothing
+    assert messages[0] == compilation.MESSAGE
+    assert not list(tmp_path.glob("*compiling*"))  # no claims are left
+
+
+def test_without_helpers_this_process_compiles_alone(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    missing = f"sys.executable = {str(tmp_path / 'python')!r}\nstep.saturation.skip = True\n"
+    messages = list_messages(PIPELINE + missing + COMPILE, exposure, tmp_path)
+    assert [message.partition(":")[0] for message in messages[:1]] == ["compiling kernels"]
+    assert [message.partition(" in ")[0] for message in messages[1:]] == ["kernels compiled"]
+
+
+def test_a_compilation_that_has_begun_is_not_repeated(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    messages = list_messages(PIPELINE + BEGIN, exposure, tmp_path)
+    assert [line.partition(" in ")[0] for line in messages] == [
+        compilation.MESSAGE, "", "kernels compiled",
+    ]  # fmt: skip
+
+
+def test_a_helper_compiles_what_nobody_has_claimed(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    for claimed in ("saturation", warm.ALWAYS):
+        (folder / f"claimed-{claimed}").touch()
+    (folder / "order").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
+    kernels = tmp_path / "kernels"
+    before = {path.name for path in kernels.rglob("*.nbi")}
+    with start_python(compilation.HELPER, exposure, tmp_path, folder) as helper:
+        assert helper.wait() == 0
+    compiled = {path.name for path in kernels.rglob("*.nbi")} - before
+    assert any("linearize" in name for name in compiled)
+    assert not any("flag_integrations" in name for name in compiled)
+    assert {path.name for path in folder.glob("done-*")} == {"done-linearity"}
+
+
+def test_an_invalid_exposure_is_ignored(tmp_path):
+    (tmp_path / "bad.fits").write_bytes(b"nothing")
+    messages = []
+    step = registry.find("superbias")()
+    with compilation.Compilation(messages.append) as compiling:
+        compiling.begin(step, tmp_path / "bad.fits", ResolvedReferences(""), is_fetching=True)
+        compiling.finish(step, tmp_path / "bad.fits", ResolvedReferences(""))
+    assert messages == []

@@ -1,0 +1,161 @@
+"""On a new machine, kernels are compiled while references are fetched."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import pytest
+from support.batches import small_set
+from support.crds_server import CrdsServer
+from support.waiting import eventually
+
+from calbatch.calibrate import compilation
+from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
+from calbatch.crds_client.cache.layout import Cache
+
+LATE = "jwst_nircam_linearity_0001.fits"
+"""The reference that the server withholds."""
+
+SKIPPED = sorted(set(Detector1Pipeline().steps()) - {"saturation", "linearity"})
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from calbatch.cluster.cli.app import main; main()"
+)
+
+
+class WithholdingServer(CrdsServer):
+    """A server that sends one file only after an event."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self.released = threading.Event()
+
+    def next_fault(self, name: str) -> str:
+        """Wait for the event."""
+        fault = super().next_fault(name)
+        if name == LATE:
+            self.released.wait()
+        return fault
+
+
+class Machine:
+    """A machine without kernels and references."""
+
+    def __init__(self, folder, temporary, server):
+        self.folder, self.temporary, self.server = folder, temporary, server
+        self.kernels, self.output = folder / "kernels", folder / "out"
+        (folder / "crds").mkdir()
+
+    @contextmanager
+    def start(self, *options):
+        """Start a batch, and end what it leaves."""
+        settings = {
+            "CRDS_PATH": str(self.folder / "crds"),
+            "COLUMNS": "300",
+            "CRDS_MODE": "",
+            "CRDS_READONLY_CACHE": "",
+            "CRDS_SERVER_URL": self.server.url,
+            "NUMBA_CACHE_DIR": str(self.kernels),
+            "TMPDIR": str(self.temporary),
+        }
+        path = small_set().exposures[0]
+        command = [sys.executable, "-c", PROGRAM, "run", "detector1", path, "-o", self.output]
+        command += [f"--{name}.skip=true" for name in SKIPPED]
+        with subprocess.Popen(
+            [*command, *options],
+            env={**os.environ, **small_set().environment(), **settings},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                self.server.released.set()
+                process.kill()
+
+    def list_kernels(self, name):
+        """Return the stored kernels of a name."""
+        return list(self.kernels.rglob(f"*{name}*.nbi"))
+
+    def list_claims(self):
+        """Return the folders of processes that compile."""
+        return list(self.temporary.glob("calbatch-compiling-*"))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    with (
+        TemporaryDirectory(prefix="cb-") as temporary,  # the names of sockets must be short
+        WithholdingServer(Cache(small_set().crds)) as server,
+    ):
+        yield Machine(tmp_path, Path(temporary), server)
+        server.released.set()
+
+
+def find_helpers(process):
+    """Return the processes that compile for a batch."""
+    found = []
+    for child in psutil.Process(process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            found += [child] if compilation.HELPER in child.cmdline() else []
+    return found
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "local"])
+def test_kernels_are_compiled_while_a_reference_is_withheld(machine, scheduler):
+    with machine.start("--scheduler", scheduler) as process:
+        eventually(lambda: machine.list_kernels("flag_integrations"), state=process.poll)
+        assert not machine.list_kernels("linearize")  # its reference is not there
+        machine.server.released.set()
+        text = process.communicate()[0]
+    assert process.returncode == 0, text
+    assert machine.list_kernels("linearize")
+    places = [text.index(part) for part in (
+        compilation.MESSAGE, "fetching 3 reference files", "fetched 3 of 3 files",
+        "kernels compiled in", "1/1 done",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    fetched = [line for line in text.splitlines() if "fetched 3 of 3" in line][-1]
+    assert "of 3 parts compiled" in fetched
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["told", "killed"])
+def test_the_compilation_ends_with_its_batch(machine, number):
+    with machine.start("--scheduler", "sync") as process:
+        eventually(lambda: machine.list_kernels("flag_integrations"), state=process.poll)
+        helpers = find_helpers(process)  # which wait for the reference
+        assert helpers
+        process.send_signal(number)
+        process.wait()
+        eventually(lambda: not any(helper.is_running() for helper in helpers))
+    assert number == signal.SIGKILL or not machine.list_claims()
+
+
+def test_a_reference_that_cannot_be_fetched_ends_the_compilation(machine):
+    machine.server.faults[LATE] = ["gone"]
+    with machine.start("--scheduler", "sync") as process:
+        eventually(lambda: find_helpers(process), state=process.poll)
+        machine.server.released.set()
+        text = process.communicate()[0]
+    assert process.returncode == 1
+    assert LATE in text
+    assert "kernels compiled" not in text
+    assert not machine.list_claims()
+    assert not machine.list_kernels("linearize")
+
+
+def test_nothing_is_compiled_when_everything_is_done(machine):
+    machine.server.released.set()
+    with machine.start("--scheduler", "sync") as process:
+        process.communicate()
+    machine.kernels.rename(machine.folder / "old")
+    with machine.start("--scheduler", "sync") as process:
+        text = process.communicate()[0]
+    assert "1 of them earlier" in text
+    assert "kernels" not in text
+    assert not list(machine.kernels.rglob("*.nbi"))
