@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Headers = Mapping[Any, Mapping[str, Any]]
 """Metadata (value by dotted path) by exposure, which is a number or a name."""
 
+Header = Callable[[], Mapping[str, Any]]
+"""Returns the metadata of an exposure, which is slow and not always needed."""
+
 Fetch = Callable[[Sequence[str]], Mapping[str, str]]
 """Fetches files by name; returns the reason by name of those that failed."""
 
@@ -81,9 +84,7 @@ class References(Protocol):
         """The context by which they are chosen, such as ``jwst_0541.pmap``."""
         ...
 
-    def choose(
-        self, header: Callable[[], Mapping[str, Any]], reference_type: str
-    ) -> ChosenReference:
+    def choose(self, header: Header, reference_type: str) -> ChosenReference:
         """Return the reference for an exposure; ``header`` returns its metadata by dotted path.
 
         Raises
@@ -116,9 +117,7 @@ class ResolvedReferences:
     missing: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""
 
-    def choose(
-        self, header: Callable[[], Mapping[str, Any]], reference_type: str
-    ) -> ChosenReference:
+    def choose(self, header: Header, reference_type: str) -> ChosenReference:
         """Return the resolved reference of a type."""
         if reference_type in self.chosen:
             return self.chosen[reference_type]
@@ -194,9 +193,7 @@ class CrdsReferences:
         """The folder or folders of the cache."""
         return str(self.client.cache)
 
-    def choose(
-        self, header: Callable[[], Mapping[str, Any]], reference_type: str
-    ) -> ChosenReference:
+    def choose(self, header: Header, reference_type: str) -> ChosenReference:
         """Return the reference that the rules choose for an exposure."""
         resolved = self.resolve({"": header()}, [reference_type])[""]
         return resolved.choose(header, reference_type)
