@@ -159,7 +159,7 @@ class BatchPage:
         }
 
 
-class _Handler(web.RequestHandler):
+class Handler(web.RequestHandler):
     """A handler of requests to a page."""
 
     def initialize(self, page: BatchPage) -> None:
@@ -186,7 +186,7 @@ class _Handler(web.RequestHandler):
         return str(self.request.headers.get(TOKEN_HEADER, ""))
 
 
-class _PageHandler(_Handler):
+class _PageHandler(Handler):
     """Sends the page."""
 
     def get(self) -> None:
@@ -196,7 +196,7 @@ class _PageHandler(_Handler):
         self.finish(self.page.html)
 
 
-class _DataHandler(_Handler):
+class _DataHandler(Handler):
     """Sends the data of the page as JSON."""
 
     def get(self) -> None:
@@ -204,7 +204,7 @@ class _DataHandler(_Handler):
         self.send_json(self.page.collect_data(self.token))
 
 
-class _DetailsHandler(_Handler):
+class _DetailsHandler(Handler):
     """Sends the details of an exposure as JSON, when they have arrived."""
 
     def get(self) -> None:

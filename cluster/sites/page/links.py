@@ -48,7 +48,12 @@ def own_link(port: int) -> str:
     parts = {"scheme": "http", "host": HOST, "port": port}
     try:  # as dask does
         link = _stated_link().format(**{**os.environ, **parts})
-    except (IndexError, KeyError, ValueError):  # it asks for something that is not there
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # it asks for something that is not there
         link = DIRECT_LINK.format(**parts)
     return _find_way(link)
 

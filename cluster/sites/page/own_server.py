@@ -11,7 +11,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from calbatch.cluster.display.exposure_details import DetailsCallback
 from calbatch.cluster.display.monitor import BatchMonitor
@@ -64,6 +64,7 @@ class _OwnServer:
 
     def __init__(self, monitor: BatchMonitor, token: str, describe: DetailsCallback) -> None:
         self._batch = monitor, token, describe
+        self._has_ended = False
         with ExitStack() as stack:
             self._listener = stack.enter_context(socket.create_server((HOST, 0)))
             self.port: int = self._listener.getsockname()[1]
@@ -74,6 +75,11 @@ class _OwnServer:
 
     def stop(self) -> None:
         """End the server, within `LAST` even if it is busy."""
+        self._has_ended = True
+        # Children that were forked meanwhile have copies, which closing would leave as they are.
+        for each in (self._listener, self._stop):
+            with suppress(OSError):  # the thread may have failed, and closed them
+                each.shutdown(socket.SHUT_RDWR)
         self._stop.close()
         self._thread.join(LAST)
 
@@ -81,7 +87,8 @@ class _OwnServer:
         with self._listener, self._end, selectors.DefaultSelector() as selector:
             for each in (self._listener, self._end):
                 selector.register(each, selectors.EVENT_READ)
-            if all(key.fileobj is not self._end for key, _ in selector.select()):
+            selector.select()
+            if not self._has_ended:
                 self._serve()
 
     def _serve(self) -> None:

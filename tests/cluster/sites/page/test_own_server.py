@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -22,7 +23,9 @@ from support.pages_of_batches import (
     read_data,
     split_link,
 )
+from support.waiting import eventually
 
+from calbatch.cluster.sites.page.live_page import MOST_CONNECTIONS, RETRY
 from calbatch.cluster.sites.page.own_server import serve_batch
 
 TOKEN = "a-secret-token"
@@ -91,6 +94,95 @@ def test_an_error_does_not_reach_the_terminal(caplog):
     assert [each for each in caplog.records if each.levelno > logging.INFO] == []
 
 
+FORM = "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip"
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/calbatch", "/calbatch.json"])
+def test_nothing_of_a_request_is_printed(caplog, capfd, path):
+    request = (
+        f"POST {path}?text\xc2\x9b HTTP/1.1\r\nHost: x\r\n{FORM}\r\nContent-Length: 3\r\n\r\n%ff"
+    )
+    with caplog.at_level(logging.INFO), serve() as base:
+        address = "127.0.0.1", urlsplit(base).port
+        with socket.create_connection(address, 60) as connection:
+            connection.sendall(request.encode("latin-1"))
+            assert connection.recv(9) == b"HTTP/1.1 "
+        assert read_data(base)["batches"]
+    assert [each for each in caplog.records if each.levelno > logging.INFO] == []
+    assert capfd.readouterr().err == ""
+
+
+def test_other_paths_have_no_page():
+    with serve() as base, pytest.raises(urllib.error.HTTPError) as refused:
+        get(f"{base}/other")
+    assert refused.value.code == 404
+    assert refused.value.headers["X-Content-Type-Options"] == "nosniff"
+    refused.value.close()
+
+
+def test_many_connections_take_the_batch_no_descriptors(capfd):
+    with serve() as base:
+        address = "127.0.0.1", urlsplit(base).port
+        connections = [socket.create_connection(address, 60) for _ in range(3 * MOST_CONNECTIONS)]
+        for each in connections[-MOST_CONNECTIONS:]:
+            assert each.recv(1) == b""  # closed at once
+        assert count_served(base) == MOST_CONNECTIONS
+        for each in connections:
+            each.close()
+        eventually(lambda: is_served(base))
+    assert capfd.readouterr().err == ""
+
+
+def count_served(base):
+    sockets = psutil.Process().net_connections("inet")
+    return sum(each.laddr.port == urlsplit(base).port and bool(each.raddr) for each in sockets)
+
+
+def is_served(base):
+    try:
+        return bool(read_data(base)["batches"])
+    except OSError:
+        return False
+
+
+def test_without_descriptors_the_server_waits(capfd):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serve() as base:
+        assert read_data(base)["batches"]
+        eventually(lambda: count_served(base) == 0)  # its descriptor is free
+        address = "127.0.0.1", urlsplit(base).port
+        with socket.socket() as browser:
+            os.close(free := os.dup(browser.fileno()))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                browser.connect(address)
+                browser.settimeout(2 * RETRY)
+                browser.sendall(b"GET /calbatch HTTP/1.1\r\nHost: x\r\n\r\n")
+                with pytest.raises(TimeoutError):
+                    browser.recv(1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            browser.settimeout(60)
+            assert browser.recv(12) == b"HTTP/1.1 200"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_a_child_forked_meanwhile_does_not_keep_the_page(is_opened):
+    with serve() as base:
+        if is_opened:
+            assert read_data(base)["batches"]
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
+            pass_fds=[each.fd for each in psutil.Process().net_connections("all") if each.fd > 2],
+        )  # fmt: skip
+    try:
+        assert not is_thread_left()
+        assert not is_listening(urlsplit(base).port)
+    finally:
+        child.communicate(b"\n")
+
+
 def test_a_large_request_is_refused():
     with serve() as base:
         with pytest.raises(OSError):  # noqa: PT011 - a status, or a broken connection
@@ -143,6 +235,7 @@ def test_a_busy_server_does_not_hold_up_the_end():
     assert is_thread_left()  # the context has ended before
     released.set()
     asking.join(60)
+    eventually(lambda: not is_thread_left())
 
 
 def test_without_a_socket_there_is_no_page_and_a_reason():
