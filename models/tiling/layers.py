@@ -91,38 +91,57 @@ def call_function(
 def run_tasks(wanted: Sequence[ResultOf]) -> list[Any]:
     """Run the tasks that lead to some results in this thread, and return these.
 
-    A tile goes through all its tasks before the next one is begun. Each result is dropped after its
-    last use.
+    A result goes at once through all tasks that need nothing else, so that a tile is done with
+    before the next one is begun. Each result is dropped after its last use.
     """
-    order: dict[ResultOf, Sequence[ResultOf]] = {}
-    for each in wanted:
-        _append_tasks(each, order)
+    order = _order_tasks(wanted)
     uses = Counter((*wanted, *chain.from_iterable(order.values())))
-    found: dict[ResultOf, Any] = {}
+    users: dict[ResultOf, list[ResultOf]] = {}
     for result, needs in order.items():
-        layer, task = result.layer, result.layer.tasks[result.position]
-        found[result] = call_function(
-            task.function,
-            tuple(layer.values),
-            [found[each] for each in task.inputs],
-            [found[each] for each in _values_of(layer)],
-        )
         for each in needs:
+            users.setdefault(each, []).append(result)
+    missing = {result: len(needs) for result, needs in order.items()}
+    ready = [result for result in reversed(order) if not missing[result]]
+    found: dict[ResultOf, Any] = {}
+    while ready:
+        result = ready.pop()
+        found[result] = _run(result, found)
+        for each in order[result]:
             uses[each] -= 1
             if not uses[each]:
                 del found[each]
+        for user in reversed(users.get(result, ())):
+            missing[user] -= 1
+            if not missing[user]:
+                ready.append(user)
     return [found[each] for each in wanted]
 
 
-def _append_tasks(wanted: ResultOf, order: dict[ResultOf, Sequence[ResultOf]]) -> None:
-    """Append the task of a result to an order, after those that it needs: values, then tiles."""
-    if wanted in order:
-        return
-    inputs = wanted.layer.tasks[wanted.position].inputs
-    needs = list(dict.fromkeys((*_values_of(wanted.layer), *inputs)))
-    for each in needs:
-        _append_tasks(each, order)
-    order[wanted] = needs
+def _run(result: ResultOf, found: Mapping[ResultOf, Any]) -> Any:
+    """Run a task whose inputs have been found."""
+    layer, task = result.layer, result.layer.tasks[result.position]
+    inputs = [found[each] for each in task.inputs]
+    values = [found[each] for each in _values_of(layer)]
+    return call_function(task.function, tuple(layer.values), inputs, values)
+
+
+def _order_tasks(wanted: Sequence[ResultOf]) -> dict[ResultOf, Sequence[ResultOf]]:
+    """Return what each task needs, values before tiles; the task itself comes after these."""
+    order: dict[ResultOf, Sequence[ResultOf]] = {}
+    opened: dict[ResultOf, Sequence[ResultOf]] = {}
+    stack = list(reversed(wanted))
+    while stack:
+        result = stack[-1]
+        if result in order:
+            stack.pop()
+        elif result in opened:
+            order[stack.pop()] = opened[result]
+        else:
+            inputs = result.layer.tasks[result.position].inputs
+            needs = list(dict.fromkeys((*_values_of(result.layer), *inputs)))
+            opened[result] = needs
+            stack.extend(reversed(needs))
+    return order
 
 
 def _values_of(layer: Layer) -> list[ResultOf]:

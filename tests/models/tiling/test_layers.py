@@ -81,12 +81,29 @@ def test_values_of_the_frame_come_first_and_are_found_once(recorder):
     assert recorder.most == TILES + 1
 
 
+def test_a_branch_before_a_decision_does_not_wait_for_it(recorder):
+    read = recorder.read()
+    early = recorder.follow(read, "early").map("drop", lambda tile: tile.row)
+    light = read.map("light", lambda tile: tile.row)
+    decided = light.map("late", lambda row, values: row, values={"decided": combine(light)})
+    assert run_tasks(combine(decided, early).results()) == [12]
+    assert recorder.calls == [(name, i) for i in range(TILES) for name in ("read", "early")]
+    assert recorder.most == 2
+
+
+def test_a_long_chain_of_tasks_runs():
+    layer = Layer("first", [Task(lambda: 0)])
+    for _ in range(5000):
+        layer = layer.map("next", lambda count: count + 1)
+    assert run_tasks(layer.results()) == [5000]
+
+
 def test_several_results_share_tasks(recorder):
     read = recorder.read()
     found = run_tasks([ResultOf(read, 1), *combine(read).results(), ResultOf(read, 1)])
     assert found[0] is found[2]
     assert (found[0].row, found[1]) == (1, 6)
-    assert recorder.calls == [("read", i) for i in (1, 0, 2, 3)]
+    assert sorted(recorder.calls) == [("read", i) for i in range(TILES)]
 
 
 def test_an_error_ends_the_tasks(recorder):
