@@ -66,7 +66,7 @@ SLOTS = 64
 class CopyingSite:
     """A site that copies one file as the product of each job, when outcomes are collected."""
 
-    description, dashboard = "copying", None
+    description, dashboard, is_blocking = "copying", None, False
 
     def __init__(self, product: bytes) -> None:
         self._content = product

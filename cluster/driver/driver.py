@@ -139,7 +139,9 @@ class Driver:
                 if self.stopping and not self._running:
                     return
                 self._admit(site, alone=alone)
-                self.recorder.ledger.tick()  # a site in this process returns after an exposure
+                self.recorder.ledger.tick()
+                if site.is_blocking:  # others can read the ledger meanwhile
+                    self.recorder.ledger.commit()
                 for job, outcome in site.collect(self._pause()):
                     self._lost_since = 0.0
                     attempt = self._running.pop(job.number, None)

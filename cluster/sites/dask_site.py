@@ -107,6 +107,7 @@ class DaskSite:
         The address of its dashboard.
     """
 
+    is_blocking = False
     work: Callable[[Job], Outcome] = staticmethod(_calibrate)
     """The function that workers run on an exposure that is one task."""
 
@@ -238,8 +239,7 @@ class DaskSite:
             If the scheduler is gone.
         """
         outcomes = list(self._send())
-        outcomes += self._take_outcomes(0 if outcomes else timeout)
-        outcomes += self._find_failures()
+        outcomes += [*self._take_outcomes(0 if outcomes else timeout), *self._find_failures()]
         if not outcomes:
             self._require_scheduler()
         return outcomes

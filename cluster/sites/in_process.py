@@ -21,6 +21,7 @@ class InProcess:
     """
 
     dashboard: str | None = None
+    is_blocking = True
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

@@ -23,6 +23,11 @@ class Site(Protocol):
         """The address of its dashboard, if it has one."""
         ...
 
+    @property
+    def is_blocking(self) -> bool:
+        """True if `collect` calibrates in the calling thread, which does nothing else meanwhile."""
+        ...
+
     def room(self) -> int:
         """Return the number of exposures to keep in flight."""
         ...

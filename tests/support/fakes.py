@@ -103,7 +103,7 @@ class FakeSite:
         Number of outcomes after which the site is lost.
     """
 
-    description, dashboard = "on a fake site", None
+    description, dashboard, is_blocking = "on a fake site", None, False
 
     def __init__(self, work: Work = succeed, slots: int = 2, lost_after: int | None = None) -> None:
         self.work, self.slots, self.lost_after = work, slots, lost_after

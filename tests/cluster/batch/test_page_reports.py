@@ -12,7 +12,7 @@ from distributed import LocalCluster
 from support.batches import DATE, products_in, quiet_console
 from support.browser import open_browser
 from support.chaos import driver_of, kill, with_children
-from support.gated import BRIEF, GATE, MOMENT, SLOW
+from support.gated import BRIEF, GATE, SLOW
 from support.ownscheduler import Running
 from support.pages_of_batches import (
     ask_details,
@@ -214,9 +214,8 @@ def test_dasks_progress_forgets_the_batch_of_a_killed_driver(start, simulated, c
     ids=["scheduler", "threads"],
 )
 def test_a_browser_shows_a_running_batch_and_its_exposures(
-    start, simulated, tmp_path, cluster, hold, monkeypatch, running, ended
+    start, simulated, tmp_path, cluster, hold, running, ended
 ):
-    monkeypatch.setenv(MOMENT, "0.3")  # the ledger is written before the next exposure
     bad = tmp_path / "bad_uncal.fits"
     bad.write_bytes(b"SIMPLE")
     hold.write_text(simulated.exposures[1].name)

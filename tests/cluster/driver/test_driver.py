@@ -20,7 +20,7 @@ from calbatch.cluster.driver.control import StopRequest, request_stop
 from calbatch.cluster.driver.staging import Staging
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.policy import FailureKind, RetryPolicy
-from calbatch.cluster.ledger import ProductRow
+from calbatch.cluster.ledger import ProductRow, View
 from calbatch.cluster.sites.silence import Condition, SilentWorker
 from calbatch.models.errors import FileError
 
@@ -333,6 +333,26 @@ def test_silent_workers_are_looked_for_until_the_site_reports_them(tmp_path):
     batch.run(site)
     assert batch.said == [mute.line()]
     assert batch.states == ["done"]
+
+
+def test_others_see_what_runs_in_the_drivers_own_thread(tmp_path):
+    """Exposures that end at once are followed by longer ones."""
+    seen = []
+
+    def work(job):
+        with View(tmp_path / "state") as view:
+            rows = view._rows("SELECT state FROM exposures ORDER BY number")
+            seen.append([row["state"] for row in rows])
+        return succeed(job)
+
+    site = FakeSite(work, slots=1)
+    site.is_blocking = True
+    Batch(tmp_path, count=3).run(site)
+    assert seen == [
+        ["running", "waiting", "waiting"],
+        ["done", "running", "waiting"],
+        ["done", "done", "running"],
+    ]
 
 
 def test_the_outcome_of_a_withdrawn_exposure_is_ignored(tmp_path):
