@@ -31,6 +31,7 @@ from calbatch.calibrate.warm import (
 from calbatch.models import datamodels, jit
 from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
+from calbatch.models.storage.memory import memory_limit
 from calbatch.models.temporary import open_process_folder
 from calbatch.models.tiling.portable import pack, unpack
 
@@ -43,6 +44,9 @@ PROCESS_BYTES = 1 << 30
 
 PATIENCE = 600.0
 """Seconds after which this process compiles alone."""
+
+KILL_SECONDS = 5.0
+"""Seconds to wait for the end of a process that was killed."""
 
 POLL = 0.05
 """Seconds between looks at what other processes have done."""
@@ -75,7 +79,6 @@ class Compilation:
         self._is_asked = False
         self._helpers: _Helpers | None = None
         self._kind = ""
-        self._begun = 0.0
         self._is_announced = False
 
     def __enter__(self) -> Compilation:
@@ -113,10 +116,10 @@ class Compilation:
         with self._guard, suppress(Exception):  # its calibration reports the error
             if self._is_asked:
                 return
-            self._is_asked = True
             is_first = not any(jit.kernel_folder().glob("compiled-*"))
             if is_first or is_fetching:
                 exposure = datamodels.open(path)
+                self._is_asked = True
                 if not _record_of(step, exposure).exists():
                     self._start(step, exposure, path, references)
                 if self._helpers is not None and is_first:
@@ -126,11 +129,13 @@ class Compilation:
         self, step: Step, exposure: DataModel, path: Location, references: References
     ) -> None:
         """Start processes that compile; this process compiles alone if there are none."""
+        self._kind = kernel_digest(step, exposure)
+        if not is_built_in(step):
+            return
         parts = list_parts(step, exposure.meta.instrument.name)
-        affordable = psutil.virtual_memory().available // PROCESS_BYTES
+        affordable = min(psutil.virtual_memory().available, memory_limit()) // PROCESS_BYTES
         count = min(CPU_COUNT, MOST_PROCESSES, len(parts), affordable)
-        self._kind, self._begun = kernel_digest(step, exposure), time.monotonic()
-        if count < 1 or len(parts) == 1 or not is_built_in(step):
+        if count < 1 or len(parts) == 1:
             return
         order = pack((hooks.without_hooks(step), path, references))
         with suppress(OSError):
@@ -169,18 +174,23 @@ class Compilation:
     def _compile(
         self, step: Step, exposure: DataModel, path: Location, references: References
     ) -> None:
+        begun = time.monotonic()
         if self._kind != kernel_digest(step, exposure):
             self._end()
-        if self._helpers is None:
-            if not _is_needed(step, exposure, references):
-                return
-            self._announce()
-            self._start(step, exposure, path, references)
-        if self._helpers is not None:
-            self._wait_for(self._helpers)
+        has_begun = self._helpers is not None  # and waited for files, so that its time says nothing
+        if not has_begun and not _is_needed(step, exposure, references):
+            return
+        with suppress(Exception):  # this process alone takes longer
+            if not has_begun:
+                self._announce()
+                self._start(step, exposure, path, references)
+            if self._helpers is not None:
+                self._wait_for(self._helpers)
+        self._end()
         run_kernels(step, exposure, references)
         if self._is_announced:
-            self._report(f"kernels compiled in {time.monotonic() - self._begun:.0f} s")
+            seconds = "" if has_begun else f" in {time.monotonic() - begun:.0f} s"
+            self._report(f"kernels compiled{seconds}")
 
     def _announce(self) -> None:
         if not self._is_announced:
@@ -245,9 +255,11 @@ class _Helpers:
     def _kill(self) -> None:
         for process in self._processes:
             process.kill()
-            process.wait()
             if process.stdin is not None:
                 process.stdin.close()
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):  # it may wait for a server's disk
+                process.wait(KILL_SECONDS)
 
     def end(self) -> None:
         """End the processes, and remove their folder."""
@@ -324,7 +336,7 @@ def _compile_unclaimed(
                 compile_part(step, exposure, references, part)
                 (folder / f"{_DONE}{part}").touch()
         if not ready:
-            if is_settled:
+            if is_settled or not (folder / _ORDER).exists():
                 return
             time.sleep(POLL)
 

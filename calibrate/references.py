@@ -250,7 +250,7 @@ class CrdsReferences:
         tables = [self._table(headers, sorted(types)) for headers, types in groups]
         missing = self._list_missing(set().union(*(table.names() for table in tables)))
         if foresee is not None and not (missing and self.offline):
-            places = dict(zip(missing, map(self.client.foresee_path, missing), strict=True))
+            places = self.client.foresee_paths(missing)
             foresee(self._join(tables, {}, places, optional=optional), bool(missing))
         failed = (fetch or self.fetch)(missing) if missing else {}
         return self._join(tables, failed, {}, optional=optional)

@@ -95,14 +95,16 @@ def list_parts(step: Step, instrument: str | None) -> Sequence[str]:
     the instrument needs them.
     """
     aliases = {id(part): alias for alias, part in step.steps().items()}
-    return [ALWAYS, *(aliases[id(p)] for p in step.steps_for(instrument) if not p.skip)]
+    steps = [p for p in step.steps_for(instrument) if not p.steps()]  # without a chain's pipelines
+    return [ALWAYS, *(aliases[id(p)] for p in steps if not p.skip)]
 
 
 def _skip_others(step: Step, alias: str) -> Step:
     """Return a pipeline that skips all steps but one."""
     twin = without_files(step)
-    for name, part in twin.steps().items():
-        part.skip = name != alias
+    chosen = twin.steps()[alias]
+    for part in twin.steps().values():
+        part.skip = part is not chosen and all(each is not chosen for each in part.steps().values())
     return twin
 
 

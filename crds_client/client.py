@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from calbatch.crds_client.errors import (
     HeaderError,
     NoRulesError,
     ServerError,
+    UnsafeName,
     WithdrawnReference,
     convert_errors,
 )
@@ -249,15 +251,16 @@ class Client(CacheClient):
             )
         return self.cache.locate(name)
 
-    def foresee_path(self, name: str) -> Path:
-        """Return the path that a missing file will have in the cache once it is fetched.
+    def foresee_paths(self, names: Iterable[str]) -> dict[str, Path]:
+        """Return the paths that missing files will have in the cache once they are fetched.
 
-        Raises
-        ------
-        UnsafeName
-            If the name leads outside the cache.
+        Names that lead outside the cache, which are never fetched, have none.
         """
-        return self.cache.checked_new_path(name)
+        paths: dict[str, Path] = {}
+        for name in names:
+            with suppress(UnsafeName):
+                paths[name] = self.cache.checked_new_path(name)
+        return paths
 
     @functools.cached_property
     def _withdrawn(self) -> frozenset[str]:

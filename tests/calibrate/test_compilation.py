@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from support.simulated import small_exposure
 
 from calbatch.calibrate import compilation, registry, warm
@@ -110,9 +111,10 @@ def test_the_kernels_of_a_pipeline_are_compiled_before_its_trial(tmp_path):
     assert not list(tmp_path.glob("*compiling*"))  # no claims are left
 
 
-def test_without_helpers_this_process_compiles_alone(tmp_path):
+@pytest.mark.parametrize("executable", ["/missing/python", None])
+def test_without_helpers_this_process_compiles_alone(tmp_path, executable):
     exposure = small_exposure("NIS", ngroups=4)
-    missing = f"sys.executable = {str(tmp_path / 'python')!r}\nstep.saturation.skip = True\n"
+    missing = f"sys.executable = {executable!r}\nstep.saturation.skip = True\n"
     messages = list_messages(PIPELINE + missing + COMPILE, exposure, tmp_path)
     assert [message.partition(":")[0] for message in messages[:1]] == ["compiling kernels"]
     assert [message.partition(" in ")[0] for message in messages[1:]] == ["kernels compiled"]

@@ -8,6 +8,7 @@ import pytest
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate import warm
+from calbatch.calibrate.chain import make_chain
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import (
     NOT_APPLICABLE,
@@ -15,6 +16,7 @@ from calbatch.calibrate.references import (
     CrdsReferences,
     ResolvedReferences,
 )
+from calbatch.calibrate.steps.flat_field import FlatFieldStep
 from calbatch.models.datamodels import RampModel
 
 
@@ -57,6 +59,15 @@ def test_a_trial_with_noise_of_the_whole_frame_comes_to_its_end():
         with warm.refuse_compilation():  # nothing is left to compile
             warm.run_kernels(step, RampModel(exposure.path), CrdsReferences())
     assert warm.list_parts(step, "NIRCAM")[-2:] == ["ramp_fit", "gain_scale"]
+
+
+def test_the_parts_of_a_chain_are_the_steps_of_its_pipelines():
+    chain = make_chain((Detector1Pipeline, FlatFieldStep))()
+    parts = warm.list_parts(chain, "NIRCAM")
+    assert {"saturation", "ramp_fit", "flat_field"} <= set(parts)
+    assert "detector1" not in parts
+    run = {name for name, part in warm._skip_others(chain, "jump").steps().items() if not part.skip}
+    assert run == {"detector1", "jump"}
 
 
 def test_a_part_needs_its_own_references():
