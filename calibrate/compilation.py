@@ -97,7 +97,7 @@ class Compilation:
     def begin(
         self, step: Step, path: Location, references: ResolvedReferences, *, is_fetching: bool
     ) -> None:
-        """Begin to compile for an exposure that is likely to be calibrated; the first call counts.
+        """Begin to compile for an exposure that is likely to be calibrated: the first readable one.
 
         Nothing begins if this machine has compiled for such exposures before, nor, unless files are
         fetched meanwhile, if it has compiled for others: their kernels may suffice.
@@ -117,13 +117,12 @@ class Compilation:
             if self._is_asked:
                 return
             is_first = not any(jit.kernel_folder().glob("compiled-*"))
-            if is_first or is_fetching:
-                exposure = datamodels.open(path)
-                self._is_asked = True
-                if not _record_of(step, exposure).exists():
-                    self._start(step, exposure, path, references)
-                if self._helpers is not None and is_first:
-                    self._announce()
+            exposure = datamodels.open(path) if is_first or is_fetching else None
+            self._is_asked = True
+            if exposure is not None and not _record_of(step, exposure).exists():
+                self._start(step, exposure, path, references)
+            if self._helpers is not None and is_first:
+                self._announce()
 
     def _start(
         self, step: Step, exposure: DataModel, path: Location, references: References
