@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -142,6 +143,17 @@ class ResolvedReferences:
             raise ReferenceFileError(f"references cannot be chosen: {self.fault}")
 
 
+@contextmanager
+def _converted_errors() -> Iterator[None]:
+    """Raise the errors of the CRDS client as `ReferenceFileError`."""
+    from calbatch.crds_client import CrdsError
+
+    try:
+        yield
+    except CrdsError as error:
+        raise ReferenceFileError(str(error)) from error
+
+
 class CrdsReferences:
     """References chosen by CRDS rules and located in a cache on disk.
 
@@ -165,12 +177,10 @@ class CrdsReferences:
             If there is no usable cache or context.
         """
         if self._client is None:
-            from calbatch.crds_client import Client, CrdsError
+            from calbatch.crds_client import Client
 
-            try:
+            with _converted_errors():
                 self._client = Client(context=self._context)
-            except CrdsError as error:
-                raise ReferenceFileError(str(error)) from error
         return self._client
 
     @property
@@ -245,14 +255,16 @@ class CrdsReferences:
         Raises
         ------
         ReferenceFileError
-            If there is no usable cache or context.
+            If there is no usable cache or context, or its rules cannot be fetched.
         """
+        fetch = fetch or self.fetch
+        self._fetch_rules(fetch)
         tables = [self._table(headers, sorted(types)) for headers, types in groups]
         missing = self._list_missing(set().union(*(table.names() for table in tables)))
         if foresee is not None and not (missing and self.offline):
             places = self.client.foresee_paths(missing)
             foresee(self._join(tables, {}, places, optional=optional), bool(missing))
-        failed = (fetch or self.fetch)(missing) if missing else {}
+        failed = fetch(missing) if missing else {}
         return self._join(tables, failed, {}, optional=optional)
 
     def _join(
@@ -280,21 +292,21 @@ class CrdsReferences:
         return resolved
 
     def _table(self, headers: Headers, types: Sequence[str]) -> ReferenceTable[Hashable]:
-        from calbatch.crds_client import CrdsError
-
         keyed = {e: {path.upper(): v for path, v in h.items()} for e, h in headers.items()}
-        try:
+        with _converted_errors():
             return self.client.table(keyed, types)
-        except CrdsError as error:
-            raise ReferenceFileError(str(error)) from error
 
     def _list_missing(self, names: Iterable[str]) -> list[str]:
-        from calbatch.crds_client import CrdsError
-
-        try:
+        with _converted_errors():
             return self.client.list_missing(names)
-        except CrdsError as error:
-            raise ReferenceFileError(str(error)) from error
+
+    def _fetch_rules(self, fetch: Fetch) -> None:
+        """Fetch the rules of the context, if they are not in the cache."""
+        from calbatch.crds_client.fetching import FetchReport
+
+        if missing := self.client.list_missing_rules():
+            with _converted_errors():
+                FetchReport(failed=dict(fetch(missing))).check()
 
     def _locate_all(
         self,
@@ -345,13 +357,10 @@ def read_parameters(path: Path) -> ParameterReference:
     ReferenceFileError
         If the file is not a parameter reference.
     """
-    from calbatch.crds_client import CrdsError
     from calbatch.crds_client.parameters import read_parameters as read
 
-    try:
+    with _converted_errors():
         return read(path)
-    except CrdsError as error:
-        raise ReferenceFileError(str(error)) from error
 
 
 def parameter_type(step: str) -> str:

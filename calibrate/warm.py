@@ -6,8 +6,7 @@ import hashlib
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import ModuleType
 
 import dask
@@ -17,7 +16,7 @@ from numba.core import event
 
 from calbatch.calibrate import hooks
 from calbatch.calibrate.products import without_files
-from calbatch.calibrate.references import References, ResolvedReferences
+from calbatch.calibrate.references import References
 from calbatch.calibrate.registry import is_built_in
 from calbatch.calibrate.step import Step
 from calbatch.models.model import DataModel
@@ -68,24 +67,25 @@ def _warm_modules(step: Step) -> None:
         module.warm_kernels()
 
 
-def compile_part(step: Step, exposure: DataModel, references: References, part: str) -> None:
-    """Compile the kernels of one step, or those of no step; errors of the exposure are ignored."""
-    with suppress(Exception):  # without the other steps, it may be unable to run
+def compile_part(step: Step, exposure: DataModel, references: References, part: str) -> bool:
+    """Compile the kernels of one step, or those of no step.
+
+    Return False if that failed. Errors of the exposure are ignored, and a step may be unable to run
+    without the others.
+    """
+    try:
         if part == ALWAYS:
             _warm_modules(step)
         else:
             _calibrate_rows(_skip_others(step, part), exposure, references)
+    except Exception:
+        return False
+    return True
 
 
-def needed_files(
-    step: Step, instrument: str | None, references: ResolvedReferences, part: str
-) -> list[Path]:
-    """Return the reference files without which a part of the kernels cannot be compiled."""
-    if part == ALWAYS:
-        return []
-    types = step.steps()[part].wanted_references(instrument)
-    chosen = [references.chosen[kind].path for kind in types if kind in references.chosen]
-    return [path for path in chosen if path is not None]
+def needed_types(step: Step, instrument: str | None, part: str) -> set[str]:
+    """Return the types of references without which a part of the kernels cannot be compiled."""
+    return set() if part == ALWAYS else set(step.steps()[part].wanted_references(instrument))
 
 
 def list_parts(step: Step, instrument: str | None) -> Sequence[str]:

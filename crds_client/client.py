@@ -98,8 +98,11 @@ class Client(CacheClient):
         choice = self._choose_context(context)
         self.context, self.context_reason = choice.name, choice.reason
         self._configurations: dict[str, Configurations] = {}
-        if self.mode != "remote":
-            self.rules.instruments  # noqa: B018 fail early if the context is unavailable
+        self._to_fetch: list[str] = []
+        if self.mode != "remote":  # fail early if the context is unavailable
+            self._to_fetch = self._list_rules()
+            if not self._to_fetch:
+                self.rules.instruments  # noqa: B018
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
@@ -112,6 +115,17 @@ class Client(CacheClient):
         log.info("CRDS context %s: %s", choice.name, choice.reason)
         return choice
 
+    def _list_rules(self) -> list[str]:
+        """Return the files of the context's rules by the server; none if the cache has them."""
+        if self.cache.find(self.context) is not None or not isinstance(self.source, Server):
+            return []
+        with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
+            return self.source.mapping_names(self.context)
+
+    def list_missing_rules(self) -> list[str]:
+        """Return the files that `rules` will fetch, which may take a while."""
+        return [] if "rules" in self.__dict__ else self.list_missing(self._to_fetch)
+
     @functools.cached_property
     def rules(self) -> PipelineRules:
         """The context's rules; fetched together if they are not in the cache.
@@ -121,12 +135,8 @@ class Client(CacheClient):
         CrdsError
             If they are unavailable or malformed.
         """
-        if self.cache.find(self.context) is None and self.source is not None:
-            names = [self.context]
-            if isinstance(self.source, Server):
-                with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
-                    names = self.source.mapping_names(self.context)
-            self.fetch(names).check()
+        if self._to_fetch:
+            self.fetch(self._to_fetch).check()
         return PipelineRules(load_mapping(self.context, self._read), self._read)
 
     def _read(self, name: str) -> str:
@@ -211,7 +221,14 @@ class Client(CacheClient):
 
         Headers from which nothing can be selected are listed in the table's ``faults``, and in
         ``without_rules`` if the context has no rules for them.
+
+        Raises
+        ------
+        CrdsError
+            If the rules have to be fetched, and cannot be.
         """
+        if self.mode != "remote":
+            self.rules  # noqa: B018 - what is wrong with it is no fault of an exposure
         type_names = None if types is None else tuple(types)
         table: ReferenceTable[Exposure] = ReferenceTable(self.context)
         seen: dict[Any, int] = {}

@@ -36,6 +36,9 @@ from calbatch.crds_client.server.transport import (
 from calbatch.models.errors import format_count
 from calbatch.models.threads import map_in_daemons
 
+MOST_NAMED = 5
+"""Maximum number of files that an error names."""
+
 _CHUNK = 2**20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -90,11 +93,13 @@ class FetchReport:
     failed: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise `DownloadError` if any file failed; the message names all of them."""
+        """Raise `DownloadError` if any file failed; the message names the first ones."""
         if self.failed:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(self.failed.items()))
-            count = format_count(len(self.failed), "file")
-            raise DownloadError(f"{count} could not be fetched: {reasons}")
+            failed = sorted(self.failed.items())
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed[:MOST_NAMED])
+            others = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+            count = format_count(len(failed), "file")
+            raise DownloadError(f"{count} could not be fetched: {reasons}{others}")
 
 
 class Fetcher:

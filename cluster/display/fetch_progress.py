@@ -144,12 +144,14 @@ def fetch_references(
 ) -> Mapping[str, str]:
     """Fetch references into the cache before any pixel is read, and print those that fail.
 
+    Rules that fail are not printed: the batch ends with an error that names them.
+
     Parameters
     ----------
     references : CrdsReferences
         Its cache is filled.
     names : sequence of str
-        Files that are not in the cache.
+        Files that are not in the cache: references, or rules.
     console : rich.console.Console
         Shows the progress.
     beside : callable, optional
@@ -163,13 +165,20 @@ def fetch_references(
     if references.offline:
         print_missing(names, references.cache, console)
         return references.fetch(names)
-    count = format_count(len(names), "reference file")
+    are_rules = _are_rules(names)
+    count = format_count(len(names), "rules file" if are_rules else "reference file")
     print_text(console, f"fetching {count} into {references.cache}")
     with show_fetch_progress(len(names), console, beside) as show:
         failed = references.fetch(names, show)
-    for name, reason in sorted(failed.items()):
+    for name, reason in () if are_rules else sorted(failed.items()):
         print_text(console, f"{name}: {reason}")
     return failed
+
+
+def _are_rules(names: Sequence[str]) -> bool:
+    from calbatch.crds_client.cache.layout import is_mapping  # only imported when files are missing
+
+    return all(map(is_mapping, names))
 
 
 def print_missing(names: Sequence[str], where: str, console: Console) -> None:
@@ -193,7 +202,9 @@ def sync_command(names: Sequence[str]) -> str:
 def defer_fetching(
     references: CrdsReferences, names: Sequence[str], console: Console
 ) -> Mapping[str, str]:
-    """Fetch nothing, but print the files that would be fetched; see `fetch_references`."""
+    """Fetch only rules, and print the references that would be fetched; see `fetch_references`."""
+    if _are_rules(names):
+        return fetch_references(references, names, console)
     if references.offline:
         print_missing(names, references.cache, console)
         return references.fetch(names)

@@ -15,7 +15,7 @@ from dask.threaded import get as get_in_threads
 
 from calbatch.calibrate import hooks, products
 from calbatch.calibrate.errors import StepError
-from calbatch.calibrate.references import References
+from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.cluster.errors import LostError
 from calbatch.cluster.exposure.log import log_to_file
@@ -111,7 +111,7 @@ class Job:
     number: int
     path: Location
     step: Step
-    references: References
+    references: ResolvedReferences
     options: ExposureOptions
     batch: str
     stamp: tuple[int, int] | None = None

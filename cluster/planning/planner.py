@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from calbatch.calibrate.chain import select_part
@@ -242,7 +243,8 @@ class Planner:
                     _set_known_header(planned, version, header)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # repeated and recorded when it is calibrated
-            self._pool.map_in_chunks(self._read_header, [p for p in exposures if not p.is_known])
+            unknown = [p for p in exposures if not p.is_known]
+            self._pool.map_in_chunks(partial(self._read_header, before=before), unknown)
         for planned in exposures:
             if planned.number in before and planned.source is not None:
                 planned.is_known = planned.source.header_digest == before[planned.number]
@@ -251,7 +253,7 @@ class Planner:
                         "its header has changed, though its size and time have not"
                     )
 
-    def _read_header(self, planned: PlannedExposure) -> None:
+    def _read_header(self, planned: PlannedExposure, before: Mapping[int, str]) -> None:
         try:
             stamp = read_stamp(planned.path)
             layout = read_layout(stamp)
@@ -266,6 +268,8 @@ class Planner:
                     reasons = (model.misread_reason(path) or path for path in sorted(misread))
                     about[MISREAD] = " ".join(reasons)
                 planned.header = {**model.to_flat_dict(), **about}
+                if self._compilation is not None and planned.number not in before:
+                    self._compilation.prepare(step, planned.path, model)
             planned.source = InputVersion(stamp.path, stamp.size, stamp.mtime_ns, layout.digest)
         except Exception as error:  # must not fail the other exposures
             is_damaged = self._verify_inputs and isinstance(error, ModelError)
@@ -308,10 +312,8 @@ class Planner:
             (p, list(p.identities(self.checksums))) for p in seen if p.references.is_complete
         ]
         all_identities = [identity for _, identities in identified for identity in identities]
-        deaths, products = (
-            self.history.find_deaths(all_identities),
-            self.history.find_products(all_identities),
-        )
+        deaths = self.history.find_deaths(all_identities)
+        products = self.history.find_products(all_identities)
         contents = self.history.find_contents(all_identities)
         for planned, identities in identified:
             planned.deaths = next((deaths[i] for i in identities if i in deaths), 0)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support.simulated import small_exposure
 
-from calbatch.calibrate import compilation, registry, warm
+from calbatch.calibrate import compilation, compilers, registry, warm
 from calbatch.calibrate.references import ResolvedReferences
 
 CODE = """
@@ -47,6 +47,7 @@ PIPELINE = """
 import sys
 from pathlib import Path
 from calbatch.calibrate.compilation import Compilation
+from calbatch.calibrate.compilers import Order
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.calibrate.references import CrdsReferences
 from calbatch.models import datamodels, jit
@@ -68,7 +69,8 @@ with Compilation(print) as compilation:
     compilation.finish(step, path, references)
 """
 ORDER = """
-sys.stdout.buffer.write(pack((step, path, references)))
+parts = ("", "saturation", "linearity")
+sys.stdout.buffer.write(pack(Order("kind", step, path, references, parts)))
 """
 BEGIN = """
 with Compilation(print) as compilation:
@@ -128,21 +130,41 @@ def test_a_compilation_that_has_begun_is_not_repeated(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_helper_compiles_what_nobody_has_claimed(tmp_path):
-    exposure = small_exposure("NIS", ngroups=4)
+@pytest.fixture
+def shared(tmp_path):
+    """The folder of processes that compile, with the claims of others."""
     folder = tmp_path / "shared"
     folder.mkdir()
     for claimed in ("saturation", warm.ALWAYS):
-        (folder / f"claimed-{claimed}").touch()
-    (folder / "order").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
+        (folder / f"claimed-kind-{claimed}").touch()
+    return folder
+
+
+def test_a_process_compiles_what_no_other_has_claimed(shared, tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    (shared / "order-0").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
+    (shared / "settled").touch()
     kernels = tmp_path / "kernels"
     before = {path.name for path in kernels.rglob("*.nbi")}
-    with start_python(compilation.HELPER, exposure, tmp_path, folder) as helper:
-        assert helper.wait() == 0
+    with start_python(compilers.PROGRAM, exposure, tmp_path, shared) as process:
+        assert process.wait() == 0
     compiled = {path.name for path in kernels.rglob("*.nbi")} - before
     assert any("linearize" in name for name in compiled)
     assert not any("flag_integrations" in name for name in compiled)
-    assert {path.name for path in folder.glob("done-*")} == {"done-linearity"}
+    assert {path.name for path in shared.glob("done-*")} == {"done-kind-linearity"}
+
+
+def test_the_newest_order_counts(shared, tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    unknown = PIPELINE + "references = None\n" + ORDER
+    (shared / "order-0").write_bytes(run_python(unknown, exposure, tmp_path))
+    with start_python(compilers.PROGRAM, exposure, tmp_path, shared) as process:
+        assert not list(shared.glob("claimed-kind-linearity"))  # its reference is not chosen
+        (shared / "part").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
+        (shared / "part").rename(shared / "order-1")
+        (shared / "settled").touch()
+        assert process.wait() == 0
+    assert {path.name for path in shared.glob("done-*")} == {"done-kind-linearity"}
 
 
 def test_an_invalid_exposure_is_ignored(tmp_path):

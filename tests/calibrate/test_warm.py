@@ -1,7 +1,6 @@
 """Kernels are compiled by calibrating a few rows."""
 
 import threading
-from pathlib import Path
 
 import numba
 import pytest
@@ -10,12 +9,7 @@ from support.simulated import offline, small_exposure
 from calbatch.calibrate import warm
 from calbatch.calibrate.chain import make_chain
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.references import (
-    NOT_APPLICABLE,
-    ChosenReference,
-    CrdsReferences,
-    ResolvedReferences,
-)
+from calbatch.calibrate.references import CrdsReferences, ResolvedReferences
 from calbatch.calibrate.steps.flat_field import FlatFieldStep
 from calbatch.models.datamodels import RampModel
 
@@ -71,13 +65,17 @@ def test_the_parts_of_a_chain_are_the_steps_of_its_pipelines():
 
 
 def test_a_part_needs_its_own_references():
-    paths = {kind: Path(f"{kind}.fits") for kind in ("gain", "readnoise", "mask", "linearity")}
-    chosen = {kind: ChosenReference(path, kind) for kind, path in paths.items()}
-    references = ResolvedReferences("", {**chosen, "dark": NOT_APPLICABLE})
+    step = Detector1Pipeline()
+    assert warm.needed_types(step, "NIRCAM", "ramp_fit") == {"gain", "readnoise"}
+    assert warm.needed_types(step, "NIRCAM", "linearity") == {"linearity"}
+    assert warm.needed_types(step, "NIRCAM", warm.ALWAYS) == set()
+    step.configure({"linearity": {"skip": True}}, "test")
+    assert warm.needed_types(step, "NIRCAM", "linearity") == set()
 
-    def files_of(part):
-        return set(warm.needed_files(Detector1Pipeline(), "NIRCAM", references, part))
 
-    assert files_of("ramp_fit") == {paths["gain"], paths["readnoise"]}
-    assert files_of("linearity") == {paths["linearity"]}
-    assert files_of("dark_current") == files_of(warm.ALWAYS) == set()
+def test_a_part_that_fails_is_not_compiled():
+    exposure = small_exposure("NIS", ngroups=4)
+    model = RampModel(exposure.path)
+    nothing = ResolvedReferences("", missing={"linearity": "it is not there"})
+    assert not warm.compile_part(Detector1Pipeline(), model, nothing, "linearity")
+    assert warm.compile_part(Detector1Pipeline(), model, nothing, warm.ALWAYS)

@@ -1,11 +1,13 @@
-"""On a new machine, kernels are compiled while references are fetched."""
+"""On a new machine, kernels are compiled while headers are read and references are fetched."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,13 +17,14 @@ from support.batches import small_set
 from support.crds_server import CrdsServer
 from support.waiting import eventually
 
-from calbatch.calibrate import compilation
+from calbatch.calibrate import compilation, compilers
 from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
 from calbatch.crds_client.cache.layout import Cache
 
 LATE = "jwst_nircam_linearity_0001.fits"
 """The reference that the server withholds."""
 
+RULES = "jwst_nircam_0001.imap"
 SKIPPED = sorted(set(Detector1Pipeline().steps()) - {"saturation", "linearity"})
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -30,16 +33,17 @@ PROGRAM = (
 
 
 class WithholdingServer(CrdsServer):
-    """A server that sends one file only after an event."""
+    """A server that sends one file, `LATE` at first, only after an event."""
 
     def __init__(self, cache: Cache) -> None:
         super().__init__(cache)
         self.released = threading.Event()
+        self.withheld = LATE
 
     def next_fault(self, name: str) -> str:
         """Wait for the event."""
         fault = super().next_fault(name)
-        if name == LATE:
+        if name == self.withheld:
             self.released.wait()
         return fault
 
@@ -102,7 +106,7 @@ def find_helpers(process):
     found = []
     for child in psutil.Process(process.pid).children():
         with suppress(psutil.NoSuchProcess):
-            found += [child] if compilation.HELPER in child.cmdline() else []
+            found += [child] if compilers.PROGRAM in child.cmdline() else []
     return found
 
 
@@ -122,6 +126,89 @@ def test_kernels_are_compiled_while_a_reference_is_withheld(machine, scheduler):
     assert places == sorted(places)
     fetched = [line for line in text.splitlines() if "fetched 3 of 3" in line][-1]
     assert "of 3 parts compiled" in fetched
+
+
+def test_kernels_are_compiled_while_the_rules_are_withheld(machine):
+    machine.server.withheld = RULES
+    with machine.start("--scheduler", "sync") as process:
+        eventually(lambda: machine.server.asked[RULES], state=process.poll)
+        eventually(lambda: machine.list_kernels("_add_flags"), state=process.poll)
+        assert not machine.list_kernels("flag_integrations")  # its reference is not chosen
+        machine.server.released.set()
+        text = process.communicate()[0]
+    assert process.returncode == 0, text
+    assert machine.list_kernels("flag_integrations")
+    places = [text.index(part) for part in (
+        compilation.MESSAGE, "rules files into", "fetching 3 reference files", "kernels compiled",
+    )]  # fmt: skip
+    assert places == sorted(places)
+    assert text.count(compilation.MESSAGE) == 1
+
+
+class ReluctantServer(BaseHTTPRequestHandler):
+    """Serves a file as ``last_uncal.fits``, whose bytes it sends only after an event."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        """Send the size."""
+        self.answer(200, b"")
+
+    def do_GET(self):
+        """Send a range."""
+        self.server.released.wait()
+        first, last = re.match(r"bytes=(\d+)-(\d*)", self.headers["Range"]).groups()
+        self.answer(206, self.server.content[int(first) : int(last) + 1 if last else None])
+
+    def answer(self, status, part):
+        """Send an answer."""
+        size = len(self.server.content)
+        self.send_response(status)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part) if status == 206 else size))
+        if status == 206:
+            first = self.server.content.index(part)
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{size}")
+        with suppress(ConnectionError):  # the client has read what it wanted
+            self.end_headers()
+            self.wfile.write(part)
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+@contextmanager
+def serve_reluctantly(path, released):
+    """Serve a file, and yield its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ReluctantServer)
+    server.content, server.released = Path(path).read_bytes(), released
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/last_uncal.fits"
+    finally:
+        released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_kernels_are_compiled_while_a_header_is_awaited(machine):
+    machine.server.released.set()
+    others = [machine.folder / f"copy{number}_uncal.fits" for number in range(4)]
+    for other in others:
+        other.hardlink_to(small_set().exposures[0])
+    released = threading.Event()
+    with (
+        serve_reluctantly(others[0], released) as url,
+        machine.start("--scheduler", "sync", *map(str, others), url) as process,
+    ):
+        eventually(lambda: machine.list_kernels("_add_flags"), state=process.poll)
+        assert not machine.server.asked  # the rules come after the headers
+        released.set()
+        text = process.communicate()[0]
+    assert process.returncode == 0, text
+    assert "6/6 done" in text
 
 
 def is_alive(process):

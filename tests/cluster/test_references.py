@@ -17,6 +17,8 @@ from calbatch.calibrate.references import CrdsReferences
 from calbatch.cluster.batch.python_api import run
 from calbatch.cluster.cli.app import cli
 from calbatch.cluster.display.fetch_progress import defer_fetching
+from calbatch.cluster.errors import RequestError
+from calbatch.cluster.folder import find_registered
 from calbatch.cluster.planning.planner import Planner, open_references
 from calbatch.cluster.planning.step_configuration import configure_step
 from calbatch.crds_client.cache.layout import Cache
@@ -130,12 +132,38 @@ def test_an_unavailable_file_fails_only_the_exposures_that_need_it(tmp_path, cac
 
 
 @pytest.mark.usefixtures("cache")
+def test_rules_are_fetched_with_progress(tmp_path, server):
+    console = quiet()
+    paths = exposures(tmp_path, "NISRAPID")
+    run("superbias", paths, tmp_path / "out", scheduler="sync", console=console)
+    found = re.search(
+        r"fetching (\d+) rules files into .*\nfetched \1 of \1 files", output_of(console)
+    )
+    assert int(found[1]) == sum(name.endswith("map") for name in server.asked)
+
+
+@pytest.mark.usefixtures("cache")
+def test_rules_that_cannot_be_fetched_end_the_batch(tmp_path, server):
+    names = [name for name in server.files if name.endswith(".rmap")]
+    server.faults.update({name: ["gone"] * 9 for name in names})
+    console = quiet()
+    with pytest.raises(
+        RequestError, match=rf"^{len(names)} files could not be fetched: .*404"
+    ) as e:
+        run("superbias", exposures(tmp_path, "NISRAPID"), tmp_path / "out", console=console)
+    assert str(e.value).endswith(f"; and {len(names) - 5} more")
+    assert {server.asked[name] for name in names} == {1}
+    assert not any(name in output_of(console) for name in names)
+    assert tmp_path / "out" not in {folder.output for folder in find_registered()}
+
+
+@pytest.mark.usefixtures("cache")
 def test_plan_fetches_no_references(tmp_path, server):
     console = quiet()
     fetching = partial(defer_fetching, console=console)
     _, (planned,) = batch_of("superbias", exposures(tmp_path, "NISRAPID"), fetch=fetching)
     assert references_asked(server) == {}
-    assert SUPERBIAS in output_of(console)
+    assert "to be fetched first: 1 reference file: " + SUPERBIAS in output_of(console)
     assert SUPERBIAS in planned.references.missing["superbias"]
 
 

@@ -50,13 +50,20 @@ def test_a_reference_is_fetched_into_an_empty_cache(serving, root):
     assert client.list_missing([FLAT, "jwst_miri_flat_0003.fits"]) == ["jwst_miri_flat_0003.fits"]
 
 
+def fill(client):
+    """Fetch the references of an exposure into the cache, and the rules that select them."""
+    assert client.best_references(HEADER)["flat"].name == FLAT
+    client.fetch([FLAT]).check()
+
+
 def test_all_rules_are_fetched_together(serving, root):
     client = Client(root, CONTEXT, server_url=serving.url)
-    assert {path.name for path in client.cache.mappings.glob("*map")} == {
-        CONTEXT,
-        "jwst_miri_0002.imap",
-        "jwst_miri_flat_0002.rmap",
-    }
+    names = {CONTEXT, "jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"}
+    assert set(client.list_missing_rules()) == names
+    assert not list(client.cache.mappings.glob("*map"))
+    client.best_references(HEADER)
+    assert {path.name for path in client.cache.mappings.glob("*map")} == names
+    assert client.list_missing_rules() == []
 
 
 def test_the_default_is_the_build_context_by_the_server(serving, root):
@@ -66,7 +73,7 @@ def test_the_default_is_the_build_context_by_the_server(serving, root):
 
 
 def test_cached_files_are_not_requested(serving, root):
-    Client(root, CONTEXT, server_url=serving.url).fetch([FLAT]).check()
+    fill(Client(root, CONTEXT, server_url=serving.url))
     serving.requests.clear()
     client = Client(root, CONTEXT, server_url=serving.url)
     client.best_references(HEADER)
@@ -75,7 +82,7 @@ def test_cached_files_are_not_requested(serving, root):
 
 
 def test_going_offline_is_a_mode(serving, root, caplog):
-    Client(root, "latest", server_url=serving.url).fetch([FLAT]).check()
+    fill(Client(root, "latest", server_url=serving.url))
     gone = "http://127.0.0.1:9"
     with caplog.at_level(logging.WARNING):
         client = Client(root, "latest", server_url=gone)
@@ -184,7 +191,7 @@ def test_the_official_client_accepts_the_test_server(serving, root):
 
 def test_the_official_client_works_offline_in_our_cache(serving, root):
     client = Client(root, "latest", server_url=serving.url)
-    client.fetch([FLAT]).check()
+    fill(client)
     path = run_official(root, "https://jwst-serverless.stsci.edu", CONTEXT)
     assert path == str(client.locate(FLAT))
 
