@@ -103,7 +103,7 @@ class Compilation:
         with self._guard, suppress(Exception):  # its calibration reports the error
             if not self._is_prepared:
                 self._is_prepared = True
-                self._give_order(step, exposure, path, None)
+                self._send_order(step, exposure, path, None)
                 if self._compilers is not None:
                     self._announce()
 
@@ -132,25 +132,25 @@ class Compilation:
             exposure = datamodels.open(path) if self._is_first or is_fetching else None
             self._is_prepared = self._is_asked = True
             if exposure is not None and not _record_of(step, exposure).exists():
-                self._give_order(step, exposure, path, references)
+                self._send_order(step, exposure, path, references)
             if self._compilers is not None and self._is_first:
                 self._announce()
 
-    def _give_order(
+    def _send_order(
         self,
         step: Step,
         exposure: DataModel,
         path: Location,
         references: ResolvedReferences | None,
     ) -> None:
-        """Have other processes compile; this process compiles alone if there are none."""
+        """Send other processes their work; this process compiles alone if there are none."""
         kind = kernel_digest(step, exposure)
         if references is not None:
             self._kind = kind
         parts = list_parts(step, exposure.meta.instrument.name)
         order = Order(kind, hooks.without_hooks(step), path, references, parts)
         if self._compilers is not None:
-            self._compilers.give(order)
+            self._compilers.send(order)
             return
         affordable = min(psutil.virtual_memory().available, memory_limit()) // PROCESS_BYTES
         count = min(CPU_COUNT, MOST_PROCESSES, len(parts), affordable)
@@ -199,7 +199,7 @@ class Compilation:
             if not has_begun:
                 self._announce()
             if self._kind != kernel_digest(step, exposure):
-                self._give_order(step, exposure, path, references)
+                self._send_order(step, exposure, path, references)
             if self._compilers is not None:
                 self._wait_for(self._compilers)
         self._end()

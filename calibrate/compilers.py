@@ -18,6 +18,7 @@ from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.warm import compile_part, needed_types
 from calbatch.models import datamodels
+from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
 from calbatch.models.temporary import open_process_folder
 from calbatch.models.tiling.portable import pack, unpack
@@ -34,7 +35,7 @@ _CLAIMED, _DONE = "claimed-", "done-"
 
 
 class Order(NamedTuple):
-    """What to compile.
+    """The work of processes that compile.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Compilers:
         try:
             self._folder = self._stack.enter_context(open_process_folder("compiling"))
             self._stack.callback(self._kill)
-            self.give(order)
+            self.send(order)
             for _ in range(count):
                 self._processes.append(_start_compiler(self._folder))
         except BaseException:
@@ -95,7 +96,7 @@ class Compilers:
         """End the processes, and remove their folder."""
         self._stack.close()
 
-    def give(self, order: Order) -> None:
+    def send(self, order: Order) -> None:
         """Replace the order; parts of the same kind that are compiled, or begun, stay so."""
         self._kind, self._parts = order.kind, order.parts
         unfinished = self._folder / "unfinished"
@@ -179,15 +180,15 @@ def _claim_part(order: Order, folder: Path) -> str | None:
     exposure = datamodels.open(order.path)
     for part in reversed(order.parts):
         claim = folder / f"{_CLAIMED}{order.kind}-{part}"
-        if not claim.exists() and _is_ready(order, part, exposure.meta.instrument.name):
+        if not claim.exists() and _is_ready(order, part, exposure):
             with suppress(FileExistsError):
                 claim.touch(exist_ok=False)
                 return part
     return None
 
 
-def _is_ready(order: Order, part: str, instrument: str | None) -> bool:
-    types = needed_types(order.step, instrument, part)
+def _is_ready(order: Order, part: str, exposure: DataModel) -> bool:
+    types = needed_types(order.step, exposure, part)
     if order.references is None:
         return not types
     chosen = (order.references.chosen[t].path for t in types if t in order.references.chosen)

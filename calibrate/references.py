@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from calbatch.calibrate.errors import ReferenceFileError
-from calbatch.models.errors import FileError
-from calbatch.models.fits.decoded_copies import DecodedCopies
 from calbatch.models.model import DataModel
-from calbatch.models.private import NotPrivateError
 
 if TYPE_CHECKING:
     from calbatch.crds_client import Client, ReferenceTable, Resolution
@@ -368,40 +365,3 @@ def parameter_type(step: str) -> str:
     from calbatch.crds_client.parameters import parameter_type as type_of_step
 
     return type_of_step(step)
-
-
-@dataclass(frozen=True)
-class HostCopies:
-    """Copies of compressed, scaled and tabular references, which are decoded once on each host.
-
-    See `calbatch.models.fits.readers.CopyProvider`.
-
-    Parameters
-    ----------
-    folder : str, optional
-        The folder of the copies; by default the host's own (``CALBATCH_DECODED_DIR``).
-    """
-
-    folder: str | None = None
-
-    def plain_file(self, path: str) -> Path:
-        """Return a file whose images can be read by position.
-
-        Raises
-        ------
-        ReferenceFileError
-            If it cannot be decoded, or the copy cannot be written.
-        """
-        try:
-            return DecodedCopies(self.folder).plain_file(path)
-        except FileError as error:
-            raise ReferenceFileError(str(error)) from error
-
-    def table_file(self, path: str, index: int) -> Path | None:
-        """Return an ``.npy`` file with a table's rows; None if it cannot hold them."""
-        try:
-            return DecodedCopies(self.folder).table_file(path, index)
-        except NotPrivateError as error:
-            raise ReferenceFileError(str(error)) from error
-        except FileError:
-            return None

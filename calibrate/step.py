@@ -12,13 +12,14 @@ from calbatch import __version__
 from calbatch.calibrate import hooks, provenance
 from calbatch.calibrate.errors import ParameterError, SkipStep, StepError
 from calbatch.calibrate.frames import stripes, subarray
+from calbatch.calibrate.host_copies import HostCopies
 from calbatch.calibrate.parameters import Boolean, Override, Parameter, Text, nearest, parameters_of
 from calbatch.calibrate.parameters.cfg import read as read_cfg
 from calbatch.calibrate.parameters.configurable import SET_IN_PYTHON, Configurable
 from calbatch.calibrate.parameters.step_html import step_as_html
 from calbatch.calibrate.products import UnitAccess
 from calbatch.calibrate.products import save as save_products
-from calbatch.calibrate.references import CrdsReferences, HostCopies, References, resolve_override
+from calbatch.calibrate.references import CrdsReferences, References, resolve_override
 from calbatch.models import datamodels
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.plan import label_operations
@@ -119,6 +120,10 @@ class Step(UnitAccess, Configurable):
     def steps_for(self, instrument: str | None) -> Sequence[Step]:
         """Return the parts for exposures of an instrument, in order; all of them for None."""
         return list(self.steps().values())
+
+    def changes_frame(self, exposure: DataModel) -> bool:
+        """Return whether later steps need this one, since it changes the frame of an exposure."""
+        return False
 
     def configure(self, values: Mapping[str, Mapping[str, Any]], source: str) -> None:
         """Set parameters and record the source of their values.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -70,22 +70,32 @@ def _warm_modules(step: Step) -> None:
 def compile_part(step: Step, exposure: DataModel, references: References, part: str) -> bool:
     """Compile the kernels of one step, or those of no step.
 
-    Return False if that failed. Errors of the exposure are ignored, and a step may be unable to run
-    without the others.
+    Return False if that failed: the calibration of the exposure reports its errors, and a step may
+    be unable to run without the others.
     """
     try:
         if part == ALWAYS:
             _warm_modules(step)
         else:
-            _calibrate_rows(_skip_others(step, part), exposure, references)
+            run = _join_needed(step, exposure, part)
+            _calibrate_rows(_skip_others(step, run), exposure, references)
     except Exception:
         return False
     return True
 
 
-def needed_types(step: Step, instrument: str | None, part: str) -> set[str]:
+def needed_types(step: Step, exposure: DataModel, part: str) -> set[str]:
     """Return the types of references without which a part of the kernels cannot be compiled."""
-    return set() if part == ALWAYS else set(step.steps()[part].wanted_references(instrument))
+    run = set() if part == ALWAYS else _join_needed(step, exposure, part)
+    instrument = exposure.meta.instrument.name
+    return set().union(*(step.steps()[alias].wanted_references(instrument) for alias in run))
+
+
+def _join_needed(step: Step, exposure: DataModel, part: str) -> set[str]:
+    """Return a part and the earlier ones without which it cannot run."""
+    parts = list_parts(step, exposure.meta.instrument.name)[1:]
+    earlier = parts[: parts.index(part)] if part in parts else ()
+    return {part, *(p for p in earlier if step.steps()[p].changes_frame(exposure))}
 
 
 def list_parts(step: Step, instrument: str | None) -> Sequence[str]:
@@ -99,12 +109,12 @@ def list_parts(step: Step, instrument: str | None) -> Sequence[str]:
     return [ALWAYS, *(aliases[id(p)] for p in steps if not p.skip)]
 
 
-def _skip_others(step: Step, alias: str) -> Step:
-    """Return a pipeline that skips all steps but one."""
+def _skip_others(step: Step, aliases: Collection[str]) -> Step:
+    """Return a pipeline that skips all steps but some."""
     twin = without_files(step)
-    chosen = twin.steps()[alias]
+    chosen = [twin.steps()[alias] for alias in aliases]
     for part in twin.steps().values():
-        part.skip = part is not chosen and all(each is not chosen for each in part.steps().values())
+        part.skip = not any(each in chosen for each in (part, *part.steps().values()))
     return twin
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError, StepError
+from calbatch.calibrate.host_copies import HostCopies
 from calbatch.calibrate.numbers import header_number
-from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.steps._reference_pixels import DETECTOR
 from calbatch.models.datamodels import open_reference

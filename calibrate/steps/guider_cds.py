@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from calbatch.calibrate.errors import ReferenceFileError
 from calbatch.calibrate.frames import subarray
+from calbatch.calibrate.host_copies import HostCopies
 from calbatch.calibrate.numbers import required_number
-from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._guide_stars import as_guider, exposure_type
 from calbatch.models import datamodels

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.frames.stripes import Stripes, is_stack, stripes_of
+from calbatch.calibrate.host_copies import HostCopies
 from calbatch.calibrate.numbers import header_number
-from calbatch.calibrate.references import HostCopies
 from calbatch.calibrate.step import Step, StepError
 from calbatch.calibrate.steps._interleaving import InterleavedLayout, is_interleaved, layout_of
 from calbatch.calibrate.steps._ramps import as_ramp

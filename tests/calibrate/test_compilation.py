@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from support.compiling import PIPELINE, run_python
 from support.simulated import small_exposure
 
-from calbatch.calibrate import compilation, compilers, registry, warm
+from calbatch.calibrate import compilation, registry
 from calbatch.calibrate.references import ResolvedReferences
 
 CODE = """
@@ -43,23 +44,6 @@ def test_compilation_is_reported_only_the_first_time(tmp_path):
     assert message_of(exposure.path) == ""
 
 
-PIPELINE = """
-import sys
-from pathlib import Path
-from calbatch.calibrate.compilation import Compilation
-from calbatch.calibrate.compilers import Order
-from calbatch.calibrate.pipelines.detector1 import Detector1Pipeline
-from calbatch.calibrate.references import CrdsReferences
-from calbatch.models import datamodels, jit
-from calbatch.models.tiling.portable import pack
-
-path = Path(sys.argv[1])
-step = Detector1Pipeline()
-wanted = ("saturation", "linearity")
-step.configure({name: {"skip": name not in wanted} for name in step.steps()}, "test")
-header = datamodels.open(path).to_flat_dict()
-references = CrdsReferences().resolve({0: header}, step.steps())[0]
-"""
 COMPILE = """
 with Compilation(print) as compilation:
     compilation.finish(step, path, references)
@@ -67,10 +51,6 @@ for done in jit.kernel_folder().glob("compiled-*"):
     done.unlink()
 with Compilation(print) as compilation:
     compilation.finish(step, path, references)
-"""
-ORDER = """
-parts = ("", "saturation", "linearity")
-sys.stdout.buffer.write(pack(Order("kind", step, path, references, parts)))
 """
 BEGIN = """
 with Compilation(print) as compilation:
@@ -82,21 +62,6 @@ with Compilation(print) as compilation:
     compilation.begin(step, path, references, is_fetching=True)
     compilation.finish(step, path, references)
 """
-
-
-def start_python(code, exposure, tmp_path, argument):
-    environment = {**os.environ, **exposure.set.environment(), "TMPDIR": str(tmp_path)}
-    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kernels")
-    command = [sys.executable, "-c", code, str(argument)]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def run_python(code, exposure, tmp_path):
-    """Run a program on an exposure, and return its output."""
-    with start_python(code, exposure, tmp_path, exposure.path) as process:
-        output = process.communicate()[0]
-    assert process.returncode == 0
-    return output
 
 
 def list_messages(code, exposure, tmp_path):
@@ -128,43 +93,6 @@ def test_a_compilation_that_has_begun_is_not_repeated(tmp_path):
     assert [line.partition(" in ")[0] for line in messages] == [
         compilation.MESSAGE, "", "kernels compiled",
     ]  # fmt: skip
-
-
-@pytest.fixture
-def shared(tmp_path):
-    """The folder of processes that compile, with the claims of others."""
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    for claimed in ("saturation", warm.ALWAYS):
-        (folder / f"claimed-kind-{claimed}").touch()
-    return folder
-
-
-def test_a_process_compiles_what_no_other_has_claimed(shared, tmp_path):
-    exposure = small_exposure("NIS", ngroups=4)
-    (shared / "order-0").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
-    (shared / "settled").touch()
-    kernels = tmp_path / "kernels"
-    before = {path.name for path in kernels.rglob("*.nbi")}
-    with start_python(compilers.PROGRAM, exposure, tmp_path, shared) as process:
-        assert process.wait() == 0
-    compiled = {path.name for path in kernels.rglob("*.nbi")} - before
-    assert any("linearize" in name for name in compiled)
-    assert not any("flag_integrations" in name for name in compiled)
-    assert {path.name for path in shared.glob("done-*")} == {"done-kind-linearity"}
-
-
-def test_the_newest_order_counts(shared, tmp_path):
-    exposure = small_exposure("NIS", ngroups=4)
-    unknown = PIPELINE + "references = None\n" + ORDER
-    (shared / "order-0").write_bytes(run_python(unknown, exposure, tmp_path))
-    with start_python(compilers.PROGRAM, exposure, tmp_path, shared) as process:
-        assert not list(shared.glob("claimed-kind-linearity"))  # its reference is not chosen
-        (shared / "part").write_bytes(run_python(PIPELINE + ORDER, exposure, tmp_path))
-        (shared / "part").rename(shared / "order-1")
-        (shared / "settled").touch()
-        assert process.wait() == 0
-    assert {path.name for path in shared.glob("done-*")} == {"done-kind-linearity"}
 
 
 def test_an_invalid_exposure_is_ignored(tmp_path):

@@ -4,6 +4,7 @@ import threading
 
 import numba
 import pytest
+from support.agreement_kinds import STRIPED
 from support.simulated import offline, small_exposure
 
 from calbatch.calibrate import warm
@@ -60,17 +61,32 @@ def test_the_parts_of_a_chain_are_the_steps_of_its_pipelines():
     parts = warm.list_parts(chain, "NIRCAM")
     assert {"saturation", "ramp_fit", "flat_field"} <= set(parts)
     assert "detector1" not in parts
-    run = {name for name, part in warm._skip_others(chain, "jump").steps().items() if not part.skip}
+    run = {
+        name for name, part in warm._skip_others(chain, ["jump"]).steps().items() if not part.skip
+    }
     assert run == {"detector1", "jump"}
 
 
 def test_a_part_needs_its_own_references():
-    step = Detector1Pipeline()
-    assert warm.needed_types(step, "NIRCAM", "ramp_fit") == {"gain", "readnoise"}
-    assert warm.needed_types(step, "NIRCAM", "linearity") == {"linearity"}
-    assert warm.needed_types(step, "NIRCAM", warm.ALWAYS) == set()
+    step, exposure = Detector1Pipeline(), RampModel(small_exposure("NRCA1", ngroups=4).path)
+    assert warm.needed_types(step, exposure, "ramp_fit") == {"gain", "readnoise"}
+    assert warm.needed_types(step, exposure, "linearity") == {"linearity"}
+    assert warm.needed_types(step, exposure, warm.ALWAYS) == set()
     step.configure({"linearity": {"skip": True}}, "test")
-    assert warm.needed_types(step, "NIRCAM", "linearity") == set()
+    assert warm.needed_types(step, exposure, "linearity") == set()
+
+
+def test_the_parts_of_a_frame_that_changes_are_compiled_one_by_one():
+    fields = dict(STRIPED["soss"])
+    exposure = small_exposure("NIS", size=fields.pop("shape"), ngroups=4, **fields)
+    step, model = Detector1Pipeline(), RampModel(exposure.path)
+    assert warm.needed_types(step, model, "linearity") == {"linearity", "refpix"}
+    assert warm.needed_types(step, model, "superbias") == {"superbias"}
+    with offline(exposure.set):
+        types = step.wanted_references("NIRISS")
+        references = CrdsReferences().resolve({0: model.to_flat_dict()}, types)[0]
+        for part in ("superbias", "linearity", "jump"):
+            assert warm.compile_part(step, model, references, part)
 
 
 def test_a_part_that_fails_is_not_compiled():

@@ -115,6 +115,10 @@ class RefPixStep(Step):
     halfwidth = Integer(30, low=1, unit="pixels", help="half-width of the kernel (sirs only)")
     siglimit = Float(3.0, low=0.0, unit="sigma", help="limit of the clipped means")
 
+    def changes_frame(self, exposure: DataModel) -> bool:
+        """Return whether interleaved rows are removed, or stripes put together."""
+        return is_interleaved(exposure) or stripes_of(exposure) is not None
+
     def process(self, exposure: DataModel) -> RampModel:
         """Return the ramp minus the signal of its reference pixels."""
         ramp = as_ramp(exposure, before_refpix=True)
