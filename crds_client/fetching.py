@@ -34,12 +34,13 @@ from calbatch.crds_client.server.transport import (
     retry,
 )
 from calbatch.models.errors import format_count
-from calbatch.models.threads import map_in_daemons
+from calbatch.models.threads import check_cancelled, map_in_daemons, pause
 
 MOST_NAMED = 5
 """Maximum number of files that an error names."""
 
 _CHUNK = 2**20
+_POLL = 0.05
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -160,7 +161,7 @@ class Fetcher:
         self._prepare(available, infos)
         job = _Job(self, infos, progress or (lambda *_: None), report, anew)
         # Files that another process is fetching are skipped at first, and waited for at the end.
-        for waiting in (0.0, -1.0):
+        for waiting in (False, True):
             done = map_in_daemons(functools.partial(job.run, waiting), available, self.workers)
             available = [name for name, ok in zip(available, done, strict=True) if not ok]
         return report
@@ -210,6 +211,7 @@ class Fetcher:
 
         try:
             retry(attempt, self.patience.attempts, self.patience.delay)
+            check_cancelled()
             part.replace(final)
         except (TransientError, RefusedError) as error:
             raise DownloadError(str(error)) from None
@@ -268,10 +270,10 @@ class _Job:
     report: FetchReport
     anew: bool
 
-    def run(self, waiting: float, name: str) -> bool:
+    def run(self, waiting: bool, name: str) -> bool:
         """Fetch one file; return False if another process still has its lock."""
         try:
-            with file_lock(self.fetcher.cache, name, waiting):
+            with file_lock(self.fetcher.cache, name, waiting=waiting):
                 return self._run_locked(name)
         except filelock.Timeout:
             return False
@@ -290,18 +292,39 @@ class _Job:
 
 
 @contextlib.contextmanager
-def file_lock(cache: Cache, name: str, waiting: float = -1.0) -> Iterator[None]:
+def file_lock(cache: Cache, name: str, *, waiting: bool) -> Iterator[None]:
     """Hold a file's lock, which other processes and hosts respect.
+
+    Parameters
+    ----------
+    cache : Cache
+        The cache.
+    name : str
+        The file.
+    waiting : bool
+        True to wait for it as long as necessary.
 
     Raises
     ------
     filelock.Timeout
-        If it is not free within ``waiting`` seconds; a negative number sets no limit.
+        If it is not free, and is not waited for.
+    CancelledError
+        If the work of this context is cancelled while it is waited for.
     """
     place = cache.new_path(name)
-    lock = filelock.FileLock(place.with_name(f".{name}.lock"), timeout=waiting, thread_local=False)
-    with lock:
+    lock = filelock.FileLock(place.with_name(f".{name}.lock"), timeout=0, thread_local=False)
+    while True:
+        try:
+            lock.acquire()
+            break
+        except filelock.Timeout:
+            if not waiting:
+                raise
+        pause(_POLL)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def file_sha1(path: Path) -> str:

@@ -141,7 +141,7 @@ def _prune(cache: Cache, excess: int, keep: Collection[str]) -> list[Path]:
         if path.name in keep:
             continue
         size = path.stat().st_size
-        with contextlib.suppress(filelock.Timeout), file_lock(cache, path.name, waiting=0):
+        with contextlib.suppress(filelock.Timeout), file_lock(cache, path.name, waiting=False):
             path.unlink(missing_ok=True)
             excess -= size
             removed.append(path)

@@ -270,16 +270,8 @@ class OpenRemoteFile:
 
     def _request(self, requests: Sequence[Range], fetched: dict[Range, bytes]) -> None:
         """Request ranges concurrently, store those that arrive, and raise the first error."""
-        path = self._store.path
-        answers = self._store.call(
-            "cat_ranges",
-            [path] * len(requests),
-            [start for start, _ in requests],
-            [stop for _, stop in requests],
-            on_error="return",
-            size=sum(stop - start for start, stop in requests),
-        )
-        errors = []
+        errors: list[BaseException] = []
+        answers = self._store.read_ranges(requests)
         for (start, stop), answer in zip(requests, answers, strict=True):
             if isinstance(answer, bytes) and len(answer) == stop - start:
                 fetched[start, stop] = answer

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError as CancelledFutureError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from calbatch.models.errors import FileError, MissingFileError, StorageError, one_line
 from calbatch.models.storage.location import Url, scrub_secrets
+from calbatch.models.threads import CancelScope, check_cancelled, pause
 
 T = TypeVar("T")
 
@@ -31,6 +32,9 @@ _PAUSES = (1 / 60, 1 / 15)
 
 _SLOWEST = 64 << 10
 """Bytes per second; a server that is slower than this is treated as not answering."""
+
+_MARGIN = 1.0
+"""Seconds by which a time limit may be exceeded before an event loop counts as stuck."""
 
 _CONNECTIONS = 16
 _SECOND = 10**9
@@ -147,12 +151,43 @@ class Store:
         """Call a method of an asynchronous file system once, from a coroutine."""
         return await getattr(self._files, f"_{method}")(*arguments, **named)
 
-    def run(self, function: Callable[[], Coroutine[Any, Any, T]], size: int = 0) -> T:
-        """Run a coroutine function on fsspec's event loop, with a time limit for ``size`` bytes."""
-        from fsspec.asyn import sync
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes | BaseException]:
+        """Request ranges of the object concurrently; return the bytes or the error of each."""
+        if not getattr(self._files, "async_impl", False):
+            starts, stops = zip(*ranges, strict=True)
+            answers: list[bytes | BaseException] = self._files.cat_ranges(
+                [self.path] * len(ranges), list(starts), list(stops), on_error="return"
+            )
+            return answers
 
-        result: T = sync(self._files.loop, function, timeout=self.time_limit(size))
-        return result
+        import asyncio
+
+        async def read_all() -> list[bytes | BaseException]:
+            # All end with this coroutine; those of `cat_ranges` would go on.
+            requests = (
+                self.call_async("cat_file", self.path, start=start, end=stop)
+                for start, stop in ranges
+            )
+            return await asyncio.gather(*requests, return_exceptions=True)
+
+        return self.run(read_all, sum(stop - start for start, stop in ranges))
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, T]], size: int = 0) -> T:
+        """Run a coroutine function on fsspec's event loop, with a time limit for ``size`` bytes.
+
+        It is cancelled with the work of this context, and if this thread is interrupted.
+        """
+        import asyncio
+
+        limit, loop = self.time_limit(size), self._files.loop
+        with CancelScope() as scope:
+            future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(function(), limit), loop)
+            scope.call_when_cancelled(future.cancel)
+            try:
+                return future.result(limit + _MARGIN)
+            except CancelledFutureError:
+                check_cancelled()
+                raise
 
     def rename(self, source: str) -> None:
         """Rename a file of the file system to this one."""
@@ -182,16 +217,17 @@ class Store:
         StorageError
             If the server cannot be reached, does not answer or fails, after the last try.
         """
-        for pause in _PAUSES[: tries - 1]:
+        for fraction in _PAUSES[: tries - 1]:
             try:
                 return function()
             except _BUGS:
                 raise
             except Exception as error:
+                check_cancelled()
                 raised = self.to_error(what, error)
                 if not isinstance(raised, StorageError):
                     raise raised from None
-            time.sleep(pause * timeout())
+            pause(fraction * timeout())
         try:
             return function()
         except _BUGS:

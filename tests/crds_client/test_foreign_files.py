@@ -2,12 +2,11 @@
 
 import itertools
 import socket
-import ssl
 
 import pytest
 from support.crds_server import CrdsServer
 from support.foreign_answers import NAME, QUICK, RESPONSES, assert_named, file_server, response
-from support.tls import certificate
+from support.tls import certificate, encrypt
 from support.waiting import be_slow
 
 from calbatch.crds_client.errors import ServerError
@@ -87,10 +86,7 @@ def test_an_encrypted_download_stays_encrypted(foreign, cache, tmp_path, monkeyp
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     patience = Patience(timeout=10.0, attempts=1, delay=0.0)
     with CrdsServer(foreign.cache) as secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(chain)
-        secure.http.socket = context.wrap_socket(secure.http.socket, server_side=True)
-        secure.url = secure.url.replace("http:", "https:")
+        encrypt(secure, chain)
         server = Server(secure.url, patience=patience)
         Fetcher(cache, server, patience=patience).fetch([FLAT]).check()  # encryption works
         plain = f"{foreign.url}/references/jwst/{NAME}"

@@ -95,7 +95,7 @@ def test_fetching_keeps_to_the_limit_on_size(client):
 
 
 def test_a_file_that_is_being_fetched_is_not_pruned(client):
-    with file_lock(client.cache, "jwst_miri_flat_0003.fits"):
+    with file_lock(client.cache, "jwst_miri_flat_0003.fits", waiting=True):
         prune(client.cache, 0)
     left = [path.name for path in client.cache.references.rglob("*.fits")]
     assert left == ["jwst_miri_flat_0003.fits"]

@@ -1,14 +1,26 @@
-"""Pools of threads in processes that are interrupted."""
+"""Threads in processes that are interrupted, and the cancellation of work that waits."""
 
 import signal
 import subprocess
 import sys
 import threading
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 import pytest
+from support.waiting import GENEROUS, eventually
 
-from calbatch.models.threads import ThreadPool, defer_interrupts, map_in_daemons
+from calbatch.models.threads import (
+    CancelledError,
+    CancelScope,
+    ThreadPool,
+    call_in_daemon,
+    check_cancelled,
+    defer_interrupts,
+    map_in_daemons,
+    pause,
+)
+
+LONG = 100 * GENEROUS
 
 # The thread runs and has returned from its start when the interrupt arrives.
 PROGRAM = """
@@ -104,8 +116,139 @@ def test_few_values_are_given_to_all_threads():
     assert sorted(turns) == [0, 1, 2, 3]
 
 
+def test_an_interrupted_pool_cancels_its_calls():
+    pool = ThreadPool(2)
+    with pytest.raises(ZeroDivisionError):
+        pool.map_in_chunks(divide_slowly, [0, 1])
+    pool.shutdown()  # waits for its threads
+
+
+def divide_slowly(value):
+    """Return the inverse of a number, after a long time unless it is zero."""
+    if value:
+        pause(LONG)
+    return 1 / value
+
+
 def test_daemons_return_results_in_order_and_raise_errors():
     assert map_in_daemons(str, [3, 1, 2], 2) == ["3", "1", "2"]
     assert map_in_daemons(str, [], 2) == []
     with pytest.raises(ZeroDivisionError):
         map_in_daemons(lambda value: 1 / value, [1, 0, 2], 2)
+
+
+def test_a_daemon_returns_a_result_or_raises_an_error():
+    assert call_in_daemon(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        call_in_daemon(lambda: 1 / 0)
+
+
+def test_cancelled_work_does_not_wait_for_its_daemons():
+    begun, released = threading.Event(), threading.Event()
+    values = []
+
+    def wait_regardless(value):
+        values.append(value)
+        begun.set()
+        released.wait()
+
+    with CancelScope() as scope:
+        threading.Thread(target=lambda: begun.wait() and scope.cancel()).start()
+        with pytest.raises(CancelledError):
+            map_in_daemons(wait_regardless, range(9), 1)
+    released.set()
+    assert values == [0]
+
+
+def test_a_call_that_fails_cancels_the_others():
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        map_in_daemons(divide_slowly, [1, 2, 0], 3)
+    eventually(lambda: threading.active_count() <= before)
+
+
+def run_in_copy(function):
+    """Run a function in a thread with a copy of this context; return its errors, and the thread."""
+    errors = []
+
+    def run():
+        try:
+            function()
+        except BaseException as error:
+            errors.append(type(error))
+
+    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    return errors, thread
+
+
+def test_a_pause_in_a_scope_ends_by_itself():
+    with CancelScope() as scope:
+        pause(0.001)
+    assert not scope.is_cancelled
+
+
+@pytest.mark.parametrize("wait", [check_cancelled, lambda: pause(LONG)], ids=["check", "pause"])
+def test_cancelled_work_ends_where_it_waits(wait):
+    with CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(CancelledError):
+            wait()
+    check_cancelled()  # this is outside
+
+
+def test_handlers_of_ordinary_exceptions_do_not_keep_cancelled_work_going():
+    assert not issubclass(CancelledError, Exception)
+
+
+def test_threads_with_copies_of_the_context_belong_to_the_work():
+    with CancelScope() as scope:
+        errors, thread = run_in_copy(lambda: pause(LONG))
+        scope.cancel()
+        thread.join(GENEROUS)
+    assert errors == [CancelledError]
+
+
+def test_work_that_is_left_by_an_exception_is_cancelled():
+    found = []
+
+    def work():
+        with CancelScope():
+            found.extend(run_in_copy(lambda: pause(LONG)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    errors, thread = found
+    thread.join(GENEROUS)
+    assert errors == [CancelledError]
+
+
+def test_inner_work_is_cancelled_with_the_outer_one():
+    with CancelScope() as outer, CancelScope() as inner:
+        outer.cancel()
+        assert inner.is_cancelled
+        with CancelScope() as late:
+            assert late.is_cancelled
+
+
+def test_outer_work_outlives_the_inner_one():
+    with CancelScope() as outer:
+        with CancelScope() as inner:
+            inner.cancel()
+        check_cancelled()
+        with CancelScope() as other:
+            pass
+        outer.cancel()
+    assert not other.is_cancelled  # it was over
+
+
+def test_actions_are_called_when_work_is_cancelled_or_at_once():
+    calls = []
+    with CancelScope() as scope:
+        scope.call_when_cancelled(lambda: calls.append("first"))
+        assert calls == []
+        threading.Thread(target=scope.cancel).start()
+        eventually(lambda: calls == ["first"])
+        scope.call_when_cancelled(lambda: calls.append("second"))
+    assert calls == ["first", "second"]

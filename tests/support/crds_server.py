@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import re
-import socket
 import threading
 from base64 import b64encode
 from collections import Counter
@@ -64,7 +63,9 @@ class CrdsServer:
 
     Faults are set per file name, one for each request, in order: ``cut`` (half of the bytes, then
     the connection closes), ``wrong`` (flipped bits), ``500``, ``gone`` (404), ``slow`` (pauses
-    between chunks), ``stall`` (no response until the client hangs up), ``long`` (too many bytes).
+    between chunks), ``stall`` (no response until the client hangs up), ``halt`` (half of the bytes,
+    and nothing more until it hangs up), ``long`` (too many bytes). ``left`` lists the files after
+    whose stall or halt a client has hung up.
 
     ``raw`` maps a method or a file name to the chunks of a complete response, which are sent
     unchanged.
@@ -79,6 +80,7 @@ class CrdsServer:
         self.raw: Callable[[str], Iterable[bytes]] | None = None
         self.asked: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
+        self.left: list[str] = []
         self.lock = threading.Lock()
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"crds": self}))
         self.http.daemon_threads = True
@@ -214,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault == "stall":
             self.wait_for_the_client_to_hang_up()
+            return
         answer: dict[str, object] = {"id": body["id"], "error": None, "result": None}
         assert re.search(rf"/json/{body['method']}/[^/]+/$", self.path)
         assert body["jsonrpc"] == "1.0"
@@ -248,6 +251,7 @@ class Handler(BaseHTTPRequestHandler):
             content += b"more"
         if fault == "stall":
             self.wait_for_the_client_to_hang_up()
+            return
         start, status, extra = 0, 200, {}
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if found and self.crds.ranges:
@@ -256,8 +260,10 @@ class Handler(BaseHTTPRequestHandler):
         self.respond(status, content[start:], extra, fault)
 
     def wait_for_the_client_to_hang_up(self):
-        with contextlib.suppress(ConnectionError):
-            self.connection.recv(1, socket.MSG_PEEK)
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.recv(1)
+        self.crds.left.append(self.path.rsplit("/", 1)[-1])
 
     def respond(self, status, content, extra, fault=""):
         self.send_response(status)
@@ -265,7 +271,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         pause = 0.05 if fault == "slow" else self.crds.pause
-        if fault == "cut":
+        if fault in ("cut", "halt"):
             content, self.close_connection = content[: len(content) // 2], True
         pieces = 8 if pause else 1
         step = -(-len(content) // pieces) or 1
@@ -273,3 +279,5 @@ class Handler(BaseHTTPRequestHandler):
             for begin in range(0, len(content), step):
                 self.wfile.write(content[begin : begin + step])
                 be_slow(pause)
+        if fault == "halt":
+            self.wait_for_the_client_to_hang_up()

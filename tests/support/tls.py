@@ -1,12 +1,15 @@
 """Certificates for servers on loopback."""
 
 import datetime
+import ssl
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from support.crds_server import CrdsServer
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -36,3 +39,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     authority.write_bytes(public)
     chain.write_bytes(public + private)
     return authority, chain
+
+
+def encrypt(server: CrdsServer, chain: Path) -> None:
+    """Make a server speak TLS, with a certificate and its key."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")

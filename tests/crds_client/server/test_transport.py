@@ -1,11 +1,16 @@
 """HTTP requests: limits on time and length, and retries."""
 
 import io
+import socket
+import threading
 import urllib.error
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 from support.crds_server import CrdsServer, make_cache
+from support.tls import certificate, encrypt
+from support.waiting import GENEROUS, eventually
 
 from calbatch.crds_client.server import transport
 from calbatch.crds_client.server.transport import (
@@ -18,6 +23,7 @@ from calbatch.crds_client.server.transport import (
     read_chunk,
     retry,
 )
+from calbatch.models.threads import CancelledError, CancelScope
 
 
 @pytest.fixture(scope="module")
@@ -26,29 +32,34 @@ def serving(tmp_path_factory):
         yield made
 
 
+def request(url, timeout=5):
+    """Return the body of a response."""
+    with open_url(url, timeout=timeout) as response:
+        return read_answer(response, 10**6, timeout)
+
+
 def test_a_response_is_read_to_its_end(serving):
     (name,) = serving.cache.references.rglob("*.fits")
-    with open_url(f"{serving.url}/references/jwst/{name.name}", timeout=5) as response:
-        assert read_answer(response, 10**6, 5) == name.read_bytes()
+    assert request(f"{serving.url}/references/jwst/{name.name}") == name.read_bytes()
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "file:///etc/passwd", "x", "", "http://[x"])
 def test_other_urls_are_refused(url):
     with pytest.raises(RefusedError):
-        open_url(url, timeout=0.3)
+        request(url, timeout=0.3)
 
 
 def test_the_status_tells_transient_faults_from_refusals(serving):
     serving.faults["busy"] = ["500"]
     with pytest.raises(TransientError, match="/busy: 500"):
-        open_url(f"{serving.url}/busy", timeout=5)
+        request(f"{serving.url}/busy")
     with pytest.raises(RefusedError, match="/gone: 404"):
-        open_url(f"{serving.url}/gone", timeout=5)
+        request(f"{serving.url}/gone")
 
 
 def test_an_unreachable_server_is_a_transient_fault():
     with pytest.raises(TransientError, match="refused"):
-        open_url("http://127.0.0.1:9/", timeout=0.3)
+        request("http://127.0.0.1:9/", timeout=0.3)
 
 
 def test_a_long_answer_is_refused():
@@ -119,4 +130,64 @@ def test_refusals_are_not_retried():
     calls = []
     with pytest.raises(RefusedError):
         retry(action, 5, 0.0)
+    assert len(calls) == 1
+
+
+@pytest.fixture(params=["http", "https"])
+def halting(serving, request, tmp_path, monkeypatch):
+    """Return a server that sends a part of a file, or nothing, and is silent then."""
+    with CrdsServer(serving.cache) as made:
+        if request.param == "https":
+            authority, chain = certificate(tmp_path)
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+            encrypt(made, chain)
+        yield made
+
+
+@pytest.mark.parametrize("fault", ["stall", "halt"])
+def test_a_request_that_is_cancelled_hangs_up(halting, fault):
+    (name,) = (path.name for path in halting.cache.references.rglob("*.fits"))
+    halting.faults[name] = [fault]
+    before = threading.active_count()
+    with CancelScope() as scope:
+        threading.Thread(target=cancel_once_asked, args=(scope, halting, name)).start()
+        with pytest.raises(CancelledError):
+            request(f"{halting.url}/references/jwst/{name}", timeout=100 * GENEROUS)
+    eventually(lambda: halting.left == [name])
+    eventually(lambda: threading.active_count() <= before)
+
+
+def cancel_once_asked(scope, server, name):
+    """Cancel a scope when a file has been requested."""
+    eventually(lambda: server.asked[name])
+    scope.cancel()
+
+
+def test_a_connection_that_is_not_established_is_not_waited_for():
+    before = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+
+        def accept(scope):
+            connection = stack.enter_context(listening.accept()[0])
+            connection.recv(1)  # the client has begun to negotiate the encryption
+            scope.cancel()
+
+        with CancelScope() as scope:
+            threading.Thread(target=accept, args=(scope,)).start()
+            with pytest.raises(CancelledError):
+                request(f"https://127.0.0.1:{listening.getsockname()[1]}/", timeout=100 * GENEROUS)
+    eventually(lambda: threading.active_count() <= before)  # the other end has gone
+
+
+def test_cancelled_work_is_not_retried():
+    calls = []
+
+    def action():
+        calls.append(1)
+        raise TransientError("the connection was shut down")
+
+    with CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(CancelledError):
+            retry(action, 5, 100 * GENEROUS)
     assert len(calls) == 1

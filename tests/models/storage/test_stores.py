@@ -1,15 +1,19 @@
 """Stores: descriptions of objects, and the errors that exceptions of fsspec become."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime
 
 import fsspec
 import pytest
+from support.crds_server import CrdsServer, make_cache
+from support.waiting import GENEROUS, eventually
 
 from calbatch.models.errors import FileError, StorageError
 from calbatch.models.storage import stores
 from calbatch.models.storage.location import Url
 from calbatch.models.storage.stores import Store, object_info, timeout
+from calbatch.models.threads import CancelledError, CancelScope
 
 URL = Url("memory://stores/a.fits")
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -219,3 +223,16 @@ def test_asynchronous_file_systems_run_on_their_loop(store):
         return await store.call_async("cat_file", "a") + await store.call_async("cat_file", "a")
 
     assert store.run(read_twice) == b"1234512345"
+
+
+def test_a_request_that_is_cancelled_hangs_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", str(100 * GENEROUS))
+    with CrdsServer(make_cache(tmp_path / "served", references=1)) as server:
+        (name,) = (name for name in server.files if name.endswith(".fits"))
+        server.faults[name] = ["halt"]
+        with CancelScope() as scope:
+            cancel = lambda: eventually(lambda: server.asked[name]) and scope.cancel()  # noqa: E731
+            threading.Thread(target=cancel).start()
+            with pytest.raises(CancelledError):
+                Store(Url(f"{server.url}/references/{name}")).read_ranges([(0, 9), (10, 19)])
+        eventually(lambda: server.left == [name])
