@@ -16,6 +16,7 @@ from calbatch.cluster.planning.dependencies import Dependencies
 from calbatch.cluster.planning.planned_exposure import PlannedExposure
 from calbatch.cluster.planning.planner import Planner
 from calbatch.models.storage.location import Location
+from calbatch.models.threads import CancelScope
 
 AHEAD = 2
 """Number of blocks that may be planned before the driver takes them."""
@@ -76,7 +77,7 @@ class Feed:
         self._expected = 0  # exposures postponed, being planned, or in these two queues
         self._guard = threading.Lock()
         self._blocks: queue.Queue[Block | BaseException | None] = queue.Queue(AHEAD)
-        self._stop = threading.Event()
+        self._work = CancelScope()  # of the thread
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="calbatch-feed", daemon=True)
 
@@ -130,7 +131,7 @@ class Feed:
         return settled
 
     def __exit__(self, *fault: object) -> None:
-        self._stop.set()
+        self._work.cancel()
         while self._thread.is_alive():
             self._drain()
             self._thread.join(0.05)
@@ -143,20 +144,24 @@ class Feed:
             return
 
     def _run(self) -> None:
-        try:
-            for block in self._pending:
-                if not self._put(block):
-                    return
-            self._put(None)
-            while (self._dependencies.holds_any() or self._postponed) and not self._stop.is_set():
-                self._plan_urgent()
-                self._dependencies.release_event.wait(POLL)
-                self._dependencies.release_event.clear()
-        except BaseException as error:  # raised in the thread that calls `next`
-            self._put(error, plan=False)
+        with self._work:
+            try:
+                self._plan_all()
+            except BaseException as error:  # raised in the thread that calls `next`
+                self._put(error, plan=False)
+
+    def _plan_all(self) -> None:
+        for block in self._pending:
+            if not self._put(block):
+                return
+        self._put(None)
+        while (self._dependencies.holds_any() or self._postponed) and not self._work.is_cancelled:
+            self._plan_urgent()
+            self._dependencies.release_event.wait(POLL)
+            self._dependencies.release_event.clear()
 
     def _put(self, block: Block | BaseException | None, *, plan: bool = True) -> bool:
-        while not self._stop.is_set():
+        while not self._work.is_cancelled:
             if plan:
                 self._plan_urgent()
             try:

@@ -8,6 +8,7 @@ import numpy as np
 
 from calbatch.calibrate.parameters import Boolean, Float, Text
 from calbatch.calibrate.step import Step
+from calbatch.calibrate.steps.superbias import SuperBiasStep
 from calbatch.models.datamodels import RampModel
 from support.waiting import be_slow
 
@@ -140,3 +141,16 @@ def _hold(data, *, level, gate):
     while gate and not Path(gate).exists():
         be_slow(0.02)
     return data + np.float32(level)
+
+
+SLOW_SUPERBIAS = "support.gated:SlowSuperbias"
+
+
+class SlowSuperbias(SuperBiasStep):
+    """The correction, after waiting until the gate file exists; meanwhile a file beside it does."""
+
+    def process(self, exposure):
+        """Wait, and correct."""
+        Path(os.environ[GATE]).with_suffix(".reached").touch()
+        _wait(None, path="")
+        return super().process(exposure)

@@ -4,12 +4,13 @@ import threading
 
 import pytest
 from support.fakes import FakePlanner, exposure_path, inputs, plan
-from support.waiting import eventually
+from support.waiting import GENEROUS, eventually
 
 from calbatch.cluster.driver.feed import Feed, number_inputs
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.policy import RetryPolicy
 from calbatch.models.errors import FileError, StorageError
+from calbatch.models.threads import pause
 
 QUICK = RetryPolicy(first_delay=0.0, retries=2)
 
@@ -131,3 +132,24 @@ def test_leaving_ends_the_thread():
 def test_inputs_are_numbered_from_0():
     paths = [exposure_path(n) for n in range(3)]
     assert number_inputs(paths) == list(enumerate(paths))
+
+
+def test_waits_of_the_thread_end_with_the_feed():
+    ended = []
+
+    class Waiting(FakePlanner):
+        """A planner that waits from the second block on."""
+
+        def plan_block(self, exposures):
+            found = super().plan_block(exposures)
+            if len(self.calls) > 1:
+                try:
+                    pause(100 * GENEROUS)
+                finally:
+                    ended.append(len(self.calls))
+            return found
+
+    planner = Waiting()
+    with Feed(planner, inputs(9)):
+        eventually(lambda: len(planner.calls) > 1)
+    assert ended == [2]
