@@ -41,7 +41,7 @@ def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
         ID of the caller's batch.
     """
     host, since = socket.gethostname(), time.time() - SILENCE
-    rows = ledger.abandoned_batches(batch)
+    rows = ledger.running_batches(batch)
     return frozenset(r.name for r in rows if r.host != host and (r.beat or 0.0) > since)
 
 
@@ -91,7 +91,7 @@ def end_abandoned_batches(
     str
         A message about each batch whose jobs could not be ended.
     """
-    for row in ledger.abandoned_batches(batch):
+    for row in ledger.running_batches(batch):
         if row.name in spared:
             continue
         try:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder
-from calbatch.cluster.ledger import BatchRow
+from calbatch.cluster.ledger import BatchRow, HistoryQueries
 from calbatch.cluster.owner import is_running, write_owner
 from calbatch.models.private import write_private_text
 from calbatch.models.storage.files import read_small_file
+from calbatch.models.storage.location import Location
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver on another host is considered dead."""
@@ -72,6 +73,12 @@ def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
     if host != socket.gethostname():
         return time.time() - (batch.beat or 0.0) < SILENCE
     return is_running(pid, created)
+
+
+def find_driven(history: HistoryQueries, output: Location) -> frozenset[str]:
+    """Return the names of the batches of an output folder whose drivers are alive."""
+    rows = history.running_batches()
+    return frozenset(r.name for r in rows if is_driver_alive(BatchFolder(output, r.name), r))
 
 
 def batch_state(folder: BatchFolder, batch: BatchRow) -> str:

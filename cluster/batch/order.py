@@ -105,7 +105,7 @@ class Order:
         paths: Iterable[Location],
         *,
         is_proven: bool,
-        has_killed: bool = False,
+        has_killed: bool,
     ) -> Place:
         """Return the place for a batch.
 

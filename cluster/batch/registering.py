@@ -184,7 +184,7 @@ def begin_batch(
     folder.secure()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
-        record_driver_deaths(ledger, folder, living_batches(ledger, 0))
+        record_driver_deaths(ledger, output, living_batches(ledger, 0))
         if order.rerun.only_failed:
             graph = select_failed(graph, ledger, output)
         is_proven = not ledger.has_open_ends(graph.paths)
@@ -249,7 +249,7 @@ def resume_batch(
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
         row = ledger.batch(folder.name)
-        record_driver_deaths(ledger, folder, living_batches(ledger, row.id))
+        record_driver_deaths(ledger, folder.output, living_batches(ledger, row.id))
         with decoding(ledger.path):
             order = Order.from_json(row.request)
         step = reconfigure(folder, row)

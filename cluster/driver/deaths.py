@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +21,9 @@ from calbatch.cluster.exposure.log import collect_log, find_memory_exhaustion, f
 from calbatch.cluster.exposure.outcome import Outcome
 from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.cluster.folder import BatchFolder
-from calbatch.cluster.ledger import BatchRow, Ledger
-from calbatch.cluster.ledger.records import OPEN
-from calbatch.models.storage.location import location
+from calbatch.cluster.ledger import BatchRow, HistoryQueries, Ledger
+from calbatch.cluster.ledger.records import OPEN, ExposureRow
+from calbatch.models.storage.location import Location, location
 
 _NAME = re.compile(r"(\d{1,15})-(\d{1,15})\.log")
 """Pattern of a log's name: the number of the exposure, and that of the attempt."""
@@ -44,6 +44,15 @@ class RecordedDeath(NamedTuple):
 
     kind: FailureKind
     reason: str
+
+
+class _DriverDeath(NamedTuple):
+    """The death of a driver over an exposure, as the log shows that it has left."""
+
+    batch: int
+    exposure: ExposureRow
+    attempt: int
+    log: Path
 
 
 def explain_death(outcome: Outcome, log: str) -> Outcome:
@@ -70,23 +79,59 @@ def find_deaths(ledger: Ledger, batch: int) -> Mapping[int, Sequence[RecordedDea
     }
 
 
-def record_driver_deaths(ledger: Ledger, folder: BatchFolder, spared: Collection[str] = ()) -> None:
+def has_killed(
+    history: HistoryQueries,
+    output: Location,
+    inputs: Iterable[Location],
+    spared: Collection[str] = (),
+) -> bool:
+    """Return whether `find_deaths` would find any in a new batch, without recording anything.
+
+    Parameters
+    ----------
+    history : HistoryQueries
+        The ledger of the output folder.
+    output : Path or Url
+        The output folder.
+    inputs : iterable of Path or Url
+        The batch's inputs.
+    spared : collection of str
+        Names of batches whose drivers are alive.
+    """
+    unrecorded = [death.exposure for death in _find_driver_deaths(history, output, spared)]
+    return bool(history.find_killers(map(str, inputs), unrecorded))
+
+
+def record_driver_deaths(ledger: Ledger, output: Location, spared: Collection[str] = ()) -> None:
     """Record the deaths of all earlier drivers of an output folder over their exposures.
 
     Parameters
     ----------
     ledger : Ledger
         The open ledger.
-    folder : BatchFolder
-        Any batch of the output folder.
+    output : Path or Url
+        The output folder.
     spared : collection of str
         Names of batches whose drivers are alive on another host.
     """
-    for row in ledger.abandoned_batches(0):
-        if row.name not in spared:
-            for log in _find_own_logs(BatchFolder(folder.output, row.name), row):
-                _record_death(ledger, row.id, log)
+    for death in _find_driver_deaths(ledger, output, spared):
+        _record_death(ledger, death)
     ledger.commit()
+
+
+def _find_driver_deaths(
+    history: HistoryQueries, output: Location, spared: Collection[str]
+) -> Iterator[_DriverDeath]:
+    """Yield the deaths of drivers that no driver has recorded yet."""
+    for row in history.running_batches():
+        if row.name in spared:
+            continue
+        for log in _find_own_logs(BatchFolder(output, row.name), row):
+            name = _NAME.fullmatch(log.name)
+            number, attempt = map(int, name.groups()) if name else (-1, 0)
+            exposure = history.find_exposure(row.id, number)
+            if exposure and exposure.state in OPEN and attempt >= exposure.attempts:
+                yield _DriverDeath(row.id, exposure, attempt, log)
 
 
 def _find_own_logs(folder: BatchFolder, row: BatchRow) -> Iterator[Path]:
@@ -101,25 +146,22 @@ def _find_own_logs(folder: BatchFolder, row: BatchRow) -> Iterator[Path]:
             yield log
 
 
-def _record_death(ledger: Ledger, batch: int, log: Path) -> None:
+def _record_death(ledger: Ledger, death: _DriverDeath) -> None:
     """Record a driver's death as that of a worker that calibrated an exposure alone."""
-    name = _NAME.fullmatch(log.name)
-    number, serial = map(int, name.groups()) if name else (-1, 0)
-    row = ledger.find_exposure(batch, number)
-    if row is None or row.state not in OPEN or serial < row.attempts:
-        return
-    text = collect_log(log)
+    row = death.exposure
+    text = collect_log(death.log)
     path = location(row.path)
     reason = f"{path}: the process that drove the batch died while calibrating it"
     outcome = explain_death(
-        Outcome(number=number, path=path, error=reason, kind=FailureKind.DEATH), text
+        Outcome(number=row.number, path=path, error=reason, kind=FailureKind.DEATH), text
     )
     ledger.add_attempt(
-        batch, number, number=serial, alone=1, worker=find_process(text), started=row.started,
-        ended=time.time(), result=str(outcome.kind), reason=outcome.error, log=text,
+        death.batch, row.number, number=death.attempt, alone=1, worker=find_process(text),
+        started=row.started, ended=time.time(), result=str(outcome.kind), reason=outcome.error,
+        log=text,
     )  # fmt: skip
     ledger.update_exposure(
-        batch, number, state="waiting", reason=outcome.error, attempts=serial,
+        death.batch, row.number, state="waiting", reason=outcome.error, attempts=death.attempt,
         deaths=row.deaths + 1,
     )  # fmt: skip
-    ledger.add_event(batch, "death", outcome.error, number)
+    ledger.add_event(death.batch, "death", outcome.error, row.number)

@@ -113,6 +113,47 @@ class HistoryQueries(HeaderRows):
         with decoding(self.path):
             return next(map(ExposureRow.of, self._rows(query, batch, number)), None)
 
+    def find_killers(
+        self, inputs: Iterable[str], unrecorded: Iterable[ExposureRow] = ()
+    ) -> dict[int, str]:
+        """Return the exposures over which a process died, by ID, with their inputs.
+
+        Those whose input has been calibrated since are left out.
+
+        Parameters
+        ----------
+        inputs : iterable of str
+            The inputs to look for. There may be a million, which are examined only if a process has
+            died at all.
+        unrecorded : iterable of ExposureRow
+            Further exposures over which a process died: the ledger does not say so yet.
+        """
+        recorded = self._rows(
+            "SELECT exposures.id, exposures.path FROM batches CROSS JOIN exposures "
+            "ON exposures.batch = batches.id AND exposures.deaths > 0 "
+            f"AND exposures.state IN {_texts(OPEN + FAILED)} WHERE batches.started IS NOT NULL"
+        )
+        killers = {row["id"]: row["path"] for row in recorded}
+        killers |= {row.id: row.path for row in unrecorded}
+        if not killers:
+            return {}
+        wanted = set(killers.values()).intersection(inputs)
+        settled = {
+            row["path"]: row["last"]
+            # one pass, since exposures have no index by path
+            for row in self._rows(
+                "SELECT path, max(id) AS last FROM exposures WHERE id > ? AND ended IS NOT NULL "
+                "GROUP BY path",
+                min(killers),
+            )
+            if row["path"] in wanted
+        }
+        return {
+            exposure: path
+            for exposure, path in sorted(killers.items())
+            if path in wanted and settled.get(path, 0) <= exposure
+        }
+
     def find_unsettled_deaths(self, batch: int) -> dict[int, list[tuple[str, str]]]:
         """Return the deaths of processes that the exposures of a batch have not been judged for.
 
@@ -120,52 +161,49 @@ class HistoryQueries(HeaderRows):
         in this batch, or in another one with the same pipeline and parameters. Each is the result
         and the reason of an attempt.
 
-        An exposure whose input has not been calibrated since the last death has an entry, if only
-        an empty one: it has been judged, as it was quarantined, or worked on otherwise.
+        An exposure of `find_killers` has an entry, if only an empty one: it has been judged, as it
+        was quarantined, or worked on otherwise.
         """
-        earlier = self._rows(
-            "SELECT earlier.id, earlier.path, earlier.state, earlier.reason, "
-            "theirs.pipeline = mine.pipeline AND theirs.parameters = mine.parameters AS alike "
-            "FROM batches AS mine "
-            "CROSS JOIN batches AS theirs ON theirs.id != mine.id OR mine.started IS NOT NULL "
-            "CROSS JOIN exposures AS earlier ON earlier.batch = theirs.id AND earlier.deaths > 0 "
-            f"AND earlier.state IN {_texts(OPEN + FAILED)} WHERE mine.id = ? ORDER BY earlier.id",
-            batch,
+        killers = self.find_killers(path for _, path in self._inputs(batch))
+        paths = set(killers.values())
+        numbers = (
+            {path: number for number, path in self._inputs(batch) if path in paths} if paths else {}
         )
-        rows = {row["id"]: row for row in earlier}
-        if not rows:
-            return {}
-        paths = {row["path"] for row in rows.values()}
-        # one pass each, since exposures have no index by path
-        numbers = {
-            row["path"]: row["number"]
-            for row in self._rows("SELECT number, path FROM exposures WHERE batch = ?", batch)
-            if row["path"] in paths
-        }
-        settled = {
-            row["path"]: row["last"]
-            for row in self._rows(
-                "SELECT path, max(id) AS last FROM exposures WHERE id > ? AND ended IS NOT NULL "
-                "GROUP BY path",
-                min(rows),
-            )
-            if row["path"] in paths
-        }
         found: dict[int, list[tuple[str, str]]] = {}
-        for exposure, row in rows.items():
-            if row["path"] not in numbers or settled.get(row["path"], 0) > exposure:
-                continue
-            deaths = found.setdefault(numbers[row["path"]], [])
-            if row["alike"] and row["state"] in OPEN and row["reason"]:  # not reopened since
-                deaths += self._find_deaths_alone(exposure)
+        for exposure, path in killers.items():
+            found.setdefault(numbers[path], []).extend(self._find_deaths_alone(exposure, batch))
         return found
 
-    def _find_deaths_alone(self, exposure: int) -> list[tuple[str, str]]:
+    def _inputs(self, batch: int) -> Iterator[tuple[int, str]]:
+        """Yield number and path of the exposures of a batch; nothing is read before the first."""
+        query = "SELECT number, path FROM exposures WHERE batch = ?"
+        yield from ((row["number"], row["path"]) for row in self._rows(query, batch))
+
+    def _find_deaths_alone(self, exposure: int, batch: int) -> list[tuple[str, str]]:
+        """Return result and reason of the deaths over an exposure, if its work is that of a batch.
+
+        There are none if it has been reopened since.
+        """
         query = (
-            "SELECT result, reason FROM attempts WHERE exposure = ? AND alone "
-            "AND result IN ('death', 'crash', 'memory') ORDER BY id"
+            "SELECT attempts.result, attempts.reason FROM attempts "
+            "JOIN exposures ON exposures.id = attempts.exposure "
+            "JOIN batches AS theirs ON theirs.id = exposures.batch "
+            "JOIN batches AS mine ON mine.pipeline = theirs.pipeline "
+            "AND mine.parameters = theirs.parameters "
+            "WHERE exposures.id = ? AND mine.id = ? AND exposures.reason != '' "
+            f"AND exposures.state IN {_texts(OPEN)} AND attempts.alone "
+            "AND attempts.result IN ('death', 'crash', 'memory') ORDER BY attempts.id"
         )
-        return [(row["result"], row["reason"]) for row in self._rows(query, exposure)]
+        return [(row["result"], row["reason"]) for row in self._rows(query, exposure, batch)]
+
+    def running_batches(self, other: int = 0) -> list[BatchRow]:
+        """Return the batches that are recorded as running, but for one, by its number.
+
+        To the holder of the ledger, their drivers have died.
+        """
+        rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", other)
+        with decoding(self.path):
+            return [BatchRow.of(row) for row in rows]
 
     def find_failed(self) -> set[str]:
         """Return the inputs whose latest exposure has failed or is quarantined."""

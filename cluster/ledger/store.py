@@ -23,11 +23,10 @@ from filelock import FileLock, Timeout
 
 from calbatch.cluster.exposure.unit import Unit
 from calbatch.cluster.ledger.queries import HistoryQueries
-from calbatch.cluster.ledger.records import BatchRow, ProductRow
+from calbatch.cluster.ledger.records import ProductRow
 from calbatch.cluster.ledger.schema import HeldLedgerError, LedgerError, migrate
 from calbatch.cluster.ledger.sqlite_errors import (
     CommitFailure,
-    decoding,
     ensure_private_folder,
     is_temporary,
     make_error,
@@ -287,15 +286,6 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
             batch,
         )
         return self.commit()
-
-    def abandoned_batches(self, batch: int) -> list[BatchRow]:
-        """Return other batches that are recorded as running.
-
-        Their drivers must have died, since this process holds the lock.
-        """
-        rows = self._rows("SELECT * FROM batches WHERE state = 'running' AND id != ?", batch)
-        with decoding(self.path):
-            return [BatchRow.of(row) for row in rows]
 
     def add_lost_attempts(self, batch: int, reason: str) -> None:
         """Record running attempts as lost, since their outcomes will never arrive."""

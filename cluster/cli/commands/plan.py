@@ -15,6 +15,7 @@ from rich.table import Table
 
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.arguments import BatchArguments
+from calbatch.cluster.batch.liveness import find_driven
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.python_api import build_order
 from calbatch.cluster.batch.registering import find_inputs, select_failed
@@ -23,6 +24,7 @@ from calbatch.cluster.cli.commands._plan_records import describe_estimate, descr
 from calbatch.cluster.display.fetch_progress import defer_fetching
 from calbatch.cluster.display.plain_lines import print_json_lines
 from calbatch.cluster.display.quantities import describe_about, megabytes
+from calbatch.cluster.driver.deaths import has_killed
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.terminal import Console, print_text
 from calbatch.cluster.folder import find_registered, state_of
@@ -62,10 +64,7 @@ def main(
         sums = ReferenceChecksums(ledger.find_checksum, lambda *kept: None) if ledger else None
         if order.rerun.only_failed and ledger:
             graph = select_failed(graph, ledger, output)
-        place = order.choose_place(
-            step, len(graph.paths), graph.paths,
-            is_proven=ledger is None or not ledger.has_open_ends(graph.paths),
-        )  # fmt: skip
+        place = _choose_place(step, order, graph, ledger, output)
         dependencies = Dependencies(graph.units)
         free = [(n, path) for n, path in enumerate(graph.paths) if not dependencies.is_held(n)]
         planner = _make_planner(
@@ -103,6 +102,19 @@ def main(
             console.print(f"would fail: {reason}", style="red")
         _print_graph(console, graph, len(free))
     return 1 if needs.errors else 0
+
+
+def _choose_place(
+    step: Step, order: Order, graph: UnitGraph, ledger: View | None, output: Location
+) -> placement.Place:
+    """Return the place where `run` would calibrate units now, if no other batch were running."""
+    is_proven, is_killer = True, False
+    if ledger is not None:
+        is_proven = not ledger.has_open_ends(graph.paths)
+        is_killer = has_killed(ledger, output, graph.paths, find_driven(ledger, output))
+    return order.choose_place(
+        step, len(graph.paths), graph.paths, is_proven=is_proven, has_killed=is_killer
+    )
 
 
 def _make_planner(

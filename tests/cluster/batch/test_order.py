@@ -123,5 +123,5 @@ def test_a_crash_of_other_code_is_kept_from_the_driver(
     with path.open("wb") as stream:
         stream.write(content)
         stream.truncate(2880 * (SMALL_BATCH // 2880 + 10))
-    place = Order(inputs=()).choose_place(step, 1, [path], is_proven=is_proven)
+    place = Order(inputs=()).choose_place(step, 1, [path], is_proven=is_proven, has_killed=False)
     assert place.scheduler == scheduler

@@ -121,6 +121,29 @@ def test_an_exposure_over_which_the_driver_was_killed_goes_to_a_worker(batches, 
     batches.require_undisturbed_products(SLOW, tmp_path / "b")
 
 
+@pytest.mark.parametrize("again", ["first", "later"])
+def test_a_plan_names_the_place_that_a_batch_has_after_a_death(batches, again):
+    folder = batches.submit(SLOW)
+    plan = ("plan", SLOW, batches.inputs, "-o", batches.output, "--date", DATE)
+    eventually(lambda: unfinished_products(folder.output))
+    assert "in this process" in calbatch(*plan).out  # the driver is alive
+    send(folder, signal.SIGKILL)
+    wait_for_death(folder)
+    if again == "later":
+        with Ledger(folder.state) as ledger:
+            record_driver_deaths(ledger, folder.output)
+    before = {path: path.read_bytes() for path in folder.state.rglob("*") if path.is_file()}
+    said = calbatch(*plan).out
+    assert "worker process" in said
+    assert "in this process" not in said
+    assert before == {p: p.read_bytes() for p in folder.state.rglob("*") if p.is_file()}
+    batches.gate.touch()
+    how = ("--date", DATE, "--no-fsync")
+    assert calbatch("run", SLOW, batches.inputs, "-o", batches.output, *how).status == 0
+    assert site(list(find_registered())[-1]) == "local"
+    assert "already done" in calbatch(*plan).out
+
+
 def test_an_exposure_that_kills_each_process_is_quarantined(batches):
     folder = batches.submit(ABORTING)
     wait_for_death(folder)
@@ -203,12 +226,12 @@ def test_only_logs_of_the_driver_itself_count(killed):
     for odd in ("7-1.log", "x.log", f"2-{'9' * 40}.log", "2-0.txt"):
         leave_log(folder, odd)
     (folder.logs / "2-1.log").mkdir()
-    record_driver_deaths(ledger, folder)
+    record_driver_deaths(ledger, folder.output)
     reason = "/1_uncal.fits: the process that drove the batch died while calibrating it"
     assert find_deaths(ledger, 1) == {1: [RecordedDeath(FailureKind.DEATH, reason)]}
     assert ledger.find_exposure(1, 1).attempts == 2
     assert (folder.logs / "0-1.log").exists()
-    record_driver_deaths(ledger, folder)
+    record_driver_deaths(ledger, folder.output)
     assert len(find_deaths(ledger, 1)[1]) == 1
 
 
@@ -218,7 +241,7 @@ def test_the_log_of_an_exposure_that_has_ended_does_not_count(killed):
         ledger.update_exposure(1, number, state=state, attempts=2)
         leave_log(folder, f"{number}-1.log")
     ledger.commit()
-    record_driver_deaths(ledger, folder)
+    record_driver_deaths(ledger, folder.output)
     assert find_deaths(ledger, 1) == {}
 
 
@@ -226,6 +249,6 @@ def test_a_driver_on_another_host_that_shows_signs_of_life_is_left_alone(killed)
     ledger, folder = killed
     ledger._change("UPDATE batches SET host = 'elsewhere'")
     leave_log(folder, "1-1.log", f"elsewhere:{os.getpid()}")
-    record_driver_deaths(ledger, folder, living_batches(ledger, 7))
+    record_driver_deaths(ledger, folder.output, living_batches(ledger, 7))
     assert (folder.logs / "1-1.log").exists()
     assert find_deaths(ledger, 1) == {}

@@ -119,7 +119,8 @@ def test_attempts_are_counted(ledger, history):
 
 
 def end_over(ledger, batch, result="death", alone=1, number=0):
-    """Record an attempt that ended its process."""
+    """Record an attempt that ended its process, and its driver."""
+    ledger.set_driver(batch, "threads", None)
     ledger.add_attempt(batch, number, number=1, alone=alone, result=result, reason=result)
 
 

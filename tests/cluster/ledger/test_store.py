@@ -355,11 +355,11 @@ class TestBatches:
         assert states == ["waiting", "waiting", "done", "kept", "waiting"]
         assert ledger.batch("a").state == "planned"
 
-    def test_running_batches_of_other_drivers_are_abandoned(self, ledger):
+    def test_batches_recorded_as_running_are_found_but_for_one(self, ledger):
         first, second = begin_batch(ledger, "a"), begin_batch(ledger, "b")
         ledger.set_driver(first, "local", None)
-        assert ledger.abandoned_batches(first) == []
-        assert [row.name for row in ledger.abandoned_batches(second)] == ["a"]
+        assert ledger.running_batches(first) == []
+        assert [row.name for row in ledger.running_batches(second)] == ["a"]
 
     def test_a_removed_batch_leaves_the_others(self, ledger):
         batch, other = begin_batch(ledger, "a"), begin_batch(ledger, "b")
