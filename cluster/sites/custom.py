@@ -14,7 +14,12 @@ from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.local import DASK_SETTINGS, hold_interrupts, http_routes
 from calbatch.cluster.sites.options import ClusterOptions
 from calbatch.cluster.sites.page.links import dashboard_link
-from calbatch.cluster.sites.remote import check_workers, first_cause, refuse_insecure
+from calbatch.cluster.sites.remote import (
+    check_workers,
+    first_cause,
+    prepare_departure,
+    refuse_insecure,
+)
 from calbatch.cluster.sites.timeouts import call_within
 from calbatch.models.errors import format_count
 
@@ -51,6 +56,7 @@ def open_cluster(options: ClusterOptions, grain: str) -> Iterator[DaskSite]:
         _scale(cluster, client, options)
         workers = sum(check_workers(client, options.path, grain).values())
         name = f"{kind.__name__} with {format_count(workers, 'worker')} so far"
+        prepare_departure(client)
         yield DaskSite(client, grain, name, dashboard_link(client))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,7 +63,16 @@ def open_scheduler(address: str, grain: str, *, insecure: bool = False) -> Itera
     with client:
         hosts = check_workers(client, address, grain)
         name = f"the scheduler at {address} with {format_count(sum(hosts.values()), 'worker')}"
+        prepare_departure(client)
         yield DaskSite(client, grain, name, dashboard_link(client))
+
+
+def prepare_departure(client: Any) -> None:
+    """Keep a scheduler that outlives this process from logging a traceback if it is killed."""
+    from calbatch.cluster.sites.scheduler_plugins import Departures, install_plugin
+
+    with suppress(Exception):  # the scheduler may accept no code; a batch does not need it
+        install_plugin(client, Departures())
 
 
 def refuse_insecure(address: str, *, insecure: bool) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import cloudpickle
-from distributed import SchedulerPlugin
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from calbatch.cluster.display.exposure_details import DetailsCallback
@@ -20,7 +16,7 @@ from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.sites.page.batch_page import digest_token
 from calbatch.cluster.sites.page.document import load_page
 from calbatch.cluster.sites.page.plugin import CalbatchPage
-from calbatch.cluster.sites.timeouts import call_within
+from calbatch.cluster.sites.scheduler_plugins import ANSWER, install_plugin
 from calbatch.models.errors import one_line
 
 EVERY = 1.0
@@ -29,30 +25,8 @@ EVERY = 1.0
 UNCHANGED_EVERY = 2.0
 """Seconds between reports if nothing has changed."""
 
-ANSWER = 10.0
-"""Seconds to wait for a scheduler to install the page."""
-
 LAST = 2.0
 """Seconds to wait for a scheduler to take the last report."""
-
-_PICKLING = threading.Lock()  # cloudpickle's register belongs to the whole process
-
-
-class _ByValue(SchedulerPlugin):
-    """A plugin that is pickled with the modules of its classes, which the scheduler may lack."""
-
-    def __init__(self, inner: Any) -> None:
-        self.name, self.idempotent = inner.name, inner.idempotent
-        names = {kind.__module__ for kind in type(inner).__mro__}
-        modules = [sys.modules[name] for name in names if name.startswith(f"{__package__}.")]
-        with _PICKLING, ExitStack() as stack:
-            for module in modules:
-                cloudpickle.register_pickle_by_value(module)
-                stack.callback(cloudpickle.unregister_pickle_by_value, module)
-            self._packed = cloudpickle.dumps(inner)
-
-    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (self._packed,)
 
 
 def install_page(client: Any) -> None:
@@ -60,27 +34,10 @@ def install_page(client: Any) -> None:
 
     Raises
     ------
-    RuntimeError
-        If the scheduler has another version of Python.
     Exception
-        Anything, if the scheduler does not accept it: it may accept no code.
+        As those of `install_plugin`.
     """
-    page = _ByValue(CalbatchPage(*load_page()))
-
-    def install() -> None:
-        client.sync(_require_same_python, client)
-        client.register_plugin(page)
-
-    call_within(ANSWER, install)
-
-
-async def _require_same_python(client: Any) -> None:
-    """Raise RuntimeError if a scheduler cannot run our code, since bytecode has no version."""
-    found = await client.scheduler.versions()
-    theirs = ".".join(found["host"]["python"].split(".")[:2])
-    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if theirs != ours:
-        raise RuntimeError(f"the scheduler has Python {theirs}, and this process {ours}")
+    install_plugin(client, CalbatchPage(*load_page()))
 
 
 class Reporter:

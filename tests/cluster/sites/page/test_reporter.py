@@ -1,14 +1,12 @@
 """The page of a real scheduler: its answers, what they reveal, and schedulers without calbatch."""
 
 import logging
-import pickle
 import re
 import sys
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from distributed import Client, LocalCluster, versions
@@ -19,8 +17,8 @@ from support.waiting import eventually
 
 from calbatch.cluster.display.monitor import BatchMonitor
 from calbatch.cluster.sites.page import reporter
-from calbatch.cluster.sites.page.plugin import CalbatchPage
 from calbatch.cluster.sites.page.reporter import report_batch
+from calbatch.cluster.sites.scheduler_plugins import Departures, install_plugin
 
 TOKEN = "a-secret-token"
 HERE = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
@@ -201,7 +199,7 @@ main()
 """
 
 
-def test_a_scheduler_without_calbatch_has_the_page(tmp_path):
+def test_a_scheduler_without_calbatch_takes_the_page_and_other_plugins(tmp_path):
     port, dashboard = free_ports(2)
     program = (sys.executable, "-c", WITHOUT_CALBATCH)
     where = ("--host", "127.0.0.1", "--port", port)
@@ -218,8 +216,10 @@ def test_a_scheduler_without_calbatch_has_the_page(tmp_path):
                 assert (has_page, said) == (True, [])
                 data = read_data(f"http://127.0.0.1:{dashboard}", TOKEN)
                 assert data["batches"][0]["private"]["failures"]
+                install_plugin(client, Departures())
         finally:
             end_process(process)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_scheduler_that_refuses_the_page_leaves_the_batch_alone(client, monkeypatch):
@@ -244,18 +244,3 @@ def test_a_scheduler_with_another_python_is_sent_no_code(client, monkeypatch):
         "the dashboard has no page for the batch: the scheduler has Python 3.9, and this process "
         f"{ours}"
     ]
-
-
-def test_threads_may_pack_the_page_at_the_same_time():
-    def pack(number):
-        return pickle.dumps(reporter._ByValue(CalbatchPage(f"{number}", "")))
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            packed = list(pool.map(pack, range(16)))
-    finally:
-        sys.setswitchinterval(interval)
-    assert [pickle.loads(each).html for each in packed] == [f"{number}" for number in range(16)]
-    assert all(b"collect_data" in each for each in packed)  # the class itself, not its name
