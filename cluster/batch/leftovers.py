@@ -30,18 +30,16 @@ _PART = re.compile(r"\..+\.(\d{8}-\d{6}-[a-z0-9]{4})-.+-\d+-[0-9a-f]{32}\.part")
 """Pattern of the unfinished products that releases without staging folders left in the output."""
 
 
-def living_batches(ledger: Ledger, batch: int) -> frozenset[str]:
-    """Return the names of other batches whose drivers, on other hosts, show signs of life.
+def living_batches(ledger: Ledger) -> frozenset[str]:
+    """Return the names of batches whose drivers, on other hosts, show signs of life.
 
     Parameters
     ----------
     ledger : Ledger
         The open ledger, whose lock keeps other processes on this host from driving.
-    batch : int
-        ID of the caller's batch.
     """
     host, since = socket.gethostname(), time.time() - SILENCE
-    rows = ledger.running_batches(batch)
+    rows = ledger.running_batches()
     return frozenset(r.name for r in rows if r.host != host and (r.beat or 0.0) > since)
 
 

@@ -184,7 +184,7 @@ def begin_batch(
     folder.secure()
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
-        record_driver_deaths(ledger, output, living_batches(ledger, 0))
+        record_driver_deaths(ledger, output, living_batches(ledger))
         if order.rerun.only_failed:
             graph = select_failed(graph, ledger, output)
         is_proven = not ledger.has_open_ends(graph.paths)
@@ -249,7 +249,7 @@ def resume_batch(
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
         row = ledger.batch(folder.name)
-        record_driver_deaths(ledger, folder.output, living_batches(ledger, row.id))
+        record_driver_deaths(ledger, folder.output, living_batches(ledger))
         with decoding(ledger.path):
             order = Order.from_json(row.request)
         step = reconfigure(folder, row)
@@ -305,7 +305,7 @@ def load_dependencies(ledger: UnitQueries, batch: int, *states: str) -> Dependen
 def _conclude(folder: BatchFolder, ledger: Ledger, batch: int) -> None:
     """End a batch whose exposures are all done, as its driver would have."""
     take_over(folder).close()
-    remove_leftovers(folder, living_batches(ledger, batch))
+    remove_leftovers(folder, living_batches(ledger))
     with suppress(OSError):
         write_manifest(folder, "done")
     ledger.end_batch(batch, "done")

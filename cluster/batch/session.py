@@ -247,7 +247,7 @@ class _Session:
         folder = self.registered.folder
         staging = take_over(folder)
         try:
-            spared = living_batches(self.ledger, batch)
+            spared = living_batches(self.ledger)
             remove_leftovers(folder, spared)
             remarks = end_abandoned_batches(self.ledger, batch, spared)
             for remark in filter(None, [staging.remark, *remarks]):
@@ -255,7 +255,7 @@ class _Session:
             yield staging
         finally:
             staging.close()
-            remove_leftovers(folder, living_batches(self.ledger, batch))
+            remove_leftovers(folder, living_batches(self.ledger))
 
     def _leave_manifest(self, state: str) -> None:
         try:

@@ -33,6 +33,7 @@ from calbatch.cluster.ledger.sqlite_errors import (
     require_contents,
 )
 from calbatch.cluster.ledger.statistics_rows import REMOVE_UNUSED, StatisticsRows
+from calbatch.cluster.ledger.tenure import Tenure
 from calbatch.cluster.ledger.unit_queries import UnitQueries, insert_units
 
 NAME = "ledger.sqlite"
@@ -77,8 +78,10 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
         self.path = folder / NAME
         self._queue: deque[_Change] = deque()
         self._guard = threading.RLock()
-        self._committed = self._beaten = time.monotonic()
-        self._batch = self.commits = 0
+        self._committed = time.monotonic()
+        self.commits = 0
+        self._is_closing = threading.Event()
+        self._tenure: Tenure | None = None
         self.stuck: CommitFailure | None = None
         ensure_private_folder(folder)
         self._lock = FileLock(folder / "ledger.lock", mode=0o600)
@@ -138,9 +141,11 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
 
     def close(self) -> None:
         """Commit pending changes if possible, and release the lock."""
+        self._is_closing.set()
         with suppress(LedgerError):
             self.commit()
-        self._connection.close()
+        with self._guard:  # not during a heartbeat
+            self._connection.close()
         self._lock.release()
 
     # -- changes ------------------------------------------------------------------------------
@@ -150,12 +155,8 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
             self._queue.append((statement, values))
 
     def tick(self) -> bool:
-        """Commit and write heartbeats when due; return whether nothing is left uncommitted."""
-        now = time.monotonic()
-        if now - self._beaten >= BEAT_EVERY and self._batch:
-            self._beaten = now
-            self._change("UPDATE batches SET beat = ? WHERE id = ?", time.time(), self._batch)
-        if self._queue and now - self._committed >= COMMIT_EVERY:
+        """Commit when due; return whether nothing is left uncommitted."""
+        if self._queue and time.monotonic() - self._committed >= COMMIT_EVERY:
             return self.commit()
         return not self._queue
 
@@ -165,7 +166,7 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
         Raises
         ------
         LedgerError
-            If the ledger is damaged.
+            If the ledger is damaged, or another driver has taken over the batch.
         """
         with self._guard:
             if not self._queue:
@@ -173,6 +174,8 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
             applied = False
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                if self._tenure is not None:
+                    self._tenure.require(self._connection)
                 for statement, values in self._queue:
                     self._connection.execute(statement, values)
                 applied = True
@@ -247,15 +250,28 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
 
     def set_driver(self, batch: int, site: str, dashboard: str | None) -> None:
         """Record this process as the driver of a batch."""
-        self._batch = batch
-        now = time.time()
+        tenure, now = Tenure(batch), time.time()
         self.add_lost_attempts(batch, "its driver ended")
         self._change(
             "UPDATE batches SET state = 'running', reason = '', site = ?, dashboard = ?, host = ?, "
             "pid = ?, started = coalesce(started, ?), ended = NULL, beat = ? WHERE id = ?",
-            site, dashboard or "", socket.gethostname(), os.getpid(), now, now, batch,
+            site, dashboard or "", tenure.host, tenure.pid, now, now, batch,
         )  # fmt: skip
-        self.commit()
+        tenure.is_recorded = self.commit()
+        if self._tenure is None:
+            threading.Thread(target=self._record_beats, name="calbatch-beat", daemon=True).start()
+        self._tenure = tenure
+
+    def _record_beats(self) -> None:
+        """Show signs of life as long as this process lives.
+
+        A driver that calibrates in its own process does nothing else meanwhile. The queue is left
+        to it, since what belongs together must be committed together.
+        """
+        while not self._is_closing.wait(BEAT_EVERY):
+            with self._guard, suppress(sqlite3.Error):  # the driver itself notices what is wrong
+                if self._tenure is not None:
+                    self._tenure.record_beat(self._connection)
 
     def set_dashboard(self, batch: int, dashboard: str | None) -> None:
         """Record the address of a batch's dashboard; it is shown while the batch runs."""

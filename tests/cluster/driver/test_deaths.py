@@ -12,6 +12,7 @@ from support.placed import make_importable
 from support.waiting import eventually
 
 from calbatch.cluster.batch.leftovers import living_batches
+from calbatch.cluster.batch.liveness import SILENCE
 from calbatch.cluster.driver.deaths import RecordedDeath, find_deaths, record_driver_deaths
 from calbatch.cluster.exposure.policy import FailureKind
 from calbatch.cluster.folder import BatchFolder, find_registered
@@ -245,10 +246,14 @@ def test_the_log_of_an_exposure_that_has_ended_does_not_count(killed):
     assert find_deaths(ledger, 1) == {}
 
 
-def test_a_driver_on_another_host_that_shows_signs_of_life_is_left_alone(killed):
+@pytest.mark.parametrize(("silent", "count"), [(0.5, 0), (2.0, 1)])
+def test_a_driver_on_another_host_has_died_once_it_is_silent(killed, silent, count):
     ledger, folder = killed
-    ledger._change("UPDATE batches SET host = 'elsewhere'")
+    ledger._change(f"UPDATE batches SET host = 'elsewhere', beat = beat - {silent * SILENCE}")
+    ledger.commit()
     leave_log(folder, "1-1.log", f"elsewhere:{os.getpid()}")
-    record_driver_deaths(ledger, folder.output, living_batches(ledger, 7))
-    assert (folder.logs / "1-1.log").exists()
-    assert find_deaths(ledger, 1) == {}
+    ledger.close()
+    with Ledger(folder.state) as ours:
+        record_driver_deaths(ours, folder.output, living_batches(ours))
+        assert ours.find_exposure(1, 1).deaths == len(find_deaths(ours, 1)) == count
+    assert (folder.logs / "1-1.log").exists() == (not count)
