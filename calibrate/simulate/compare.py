@@ -30,7 +30,7 @@ class RayScore:
     ----------
     bright : int
         Rays above 10 standard deviations of two groups' difference, in good and unsaturated pixels,
-        that arrived after the first group.
+        whose group and the group before are used.
     found : float
         Fraction of these that are flagged in their group.
     false : float
@@ -62,13 +62,25 @@ def score_rays(truth: Truth, groupdq: NDArray[np.uint8]) -> RayScore:
     place = rays["integration"], rays["group"], rays["row"], rays["col"]
     pixel = rays["row"], rays["col"]
     flags = groupdq[place]
-    bright = (rays["dn"] > BRIGHT_RAY * truth.sigma[pixel]) & (rays["group"] > 0)
-    bright &= truth.good[pixel] & ((flags & (DO_NOT_USE | SATURATED)) == 0)
+    bright = (rays["dn"] > BRIGHT_RAY * truth.sigma[pixel]) & _mask_with_differences(groupdq)[place]
+    bright &= truth.good[pixel] & ((flags & SATURATED) == 0)
     flagged = (flags[bright] & JUMP_DET) != 0
     jumps = (groupdq & JUMP_DET) != 0
     false = jumps & ~_mask_near(rays, groupdq.shape)
     count = int(bright.sum())
     return RayScore(count, float(flagged.mean()) if count else 1.0, float(false.mean()))
+
+
+def _mask_with_differences(groupdq: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the mask of samples whose difference from the group before is known.
+
+    Jumps are found in differences: without one, as in the first group and after groups that the
+    pipeline excludes, no detection can be expected.
+    """
+    used = (groupdq & DO_NOT_USE) == 0
+    known = np.zeros(groupdq.shape, dtype=bool)
+    known[:, 1:] = used[:, 1:] & used[:, :-1]
+    return known
 
 
 def _mask_near(rays: NDArray[np.void], shape: tuple[int, ...]) -> NDArray[np.bool_]:

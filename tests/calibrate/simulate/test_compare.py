@@ -42,6 +42,8 @@ def test_a_ray_is_found_if_its_group_is_flagged():
         (0, 2, 10, 10, bright),  # found
         (0, 2, 20, 20, bright),  # flagged a group late
         (1, 0, 30, 30, bright),  # in the first group: cannot be seen
+        (1, 2, 50, 40, bright),  # after a group that is not used: cannot be seen either
+        (1, 3, 55, 40, bright),  # in a group that is not used
         (1, 3, 40, 40, bright),  # saturated
         (1, 3, 45, 45, faint),
         (1, 3, 5, 5, bright),  # not a good pixel
@@ -50,6 +52,7 @@ def test_a_ray_is_found_if_its_group_is_flagged():
     flags = np.zeros((2, 6, *SHAPE), dtype=np.uint8)
     flags[0, 2, 10, 10] = flags[0, 3, 20, 20] = JUMP_DET
     flags[1, 3, 40, 40] = SATURATED
+    flags[1, 1, 50, 40] = flags[1, 3, 55, 40] = DO_NOT_USE
     score = score_rays(truth, flags)
     assert (score.bright, score.found, score.false) == (2, 0.5, 0)
 
