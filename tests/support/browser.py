@@ -54,9 +54,12 @@ class Page:
 
     def close(self) -> None:
         """Close the connection."""
-        self._socket.close()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(self._close())
         self._loop.close()
+
+    async def _close(self) -> None:
+        self._socket.close()  # in the loop: other tests may have left this thread without one
+        await asyncio.sleep(0)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the Chrome DevTools Protocol, and return its result."""
