@@ -170,8 +170,10 @@ class Generator:
     def options(self, parkeys: tuple[tuple[str, ...], ...]) -> dict[str, object]:
         """Draw header entries that change the choice."""
         name = self.rng.choice(parkeys[0])
-        # crds reads a bare key with several values as a key of several parameters
-        several = ["A", "B"] if len(parkeys[0]) > 1 else "A"
+        # crds reads a bare key with several values as a key of several parameters. Keys are bare
+        # on levels with one parameter.
+        is_bare = any(names == (name,) for names in parkeys)
+        several = "A" if is_bare else ["A", "B"]
         entries = (
             ("reffile_required", self.rng.choice(["YES", "NO", "no", "NONE"])),
             ("merge_overlaps", self.rng.choice([True, False, "true", "FALSE", "1", 0])),
