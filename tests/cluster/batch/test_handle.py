@@ -69,9 +69,10 @@ def end_driver(batch):
 @FORKED
 def test_a_batch_is_started_followed_and_waited_for(start, tmp_path):
     batch = start()
-    eventually(lambda: batch.state == "running")
-    assert (batch.status().total, batch.results()) == (2, [])
-    assert repr(batch) == f"<Batch {batch.name} running: 0/2 done, in {tmp_path / 'out'}>"
+    eventually(lambda: batch.status().running)
+    assert (batch.state, batch.status().total, batch.results()) == ("running", 2, [])
+    text = f"<Batch {batch.name} running: 0/2 done, 1 running, in {tmp_path / 'out'}>"
+    assert repr(batch) == text
     with pytest.raises(TimeoutError, match=f"{batch.name} is running after 0 s"):
         batch.wait(timeout=0)
     with pytest.raises(RequestError, match="has been started already"):
