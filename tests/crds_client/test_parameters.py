@@ -133,10 +133,15 @@ def test_aliases_and_merge_keys_are_read(tmp_path):
     assert read_parameters(path).parameters == {"b": {"x": 1, "y": [2]}, "c": {"x": 1, "y": 3}}
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The fast one, which takes a tab after a mapping for space, unlike the other."""
+
+
 def parameters_in(text):
     """Return the parameters in the tree of an ASDF file by PyYAML alone; None if there are none."""
     try:
-        parameters = yaml.safe_load(re.split(r"\n\.\.\.(?=\n|$)", text)[0])["parameters"]
+        tree = yaml.load(re.split(r"\n\.\.\.(?=\n|$)", text)[0], LOADER)
+        parameters = tree["parameters"]
     except (yaml.YAMLError, ValueError):
         return None
     valid = isinstance(parameters, dict) and all(isinstance(name, str) for name in parameters)
@@ -146,6 +151,7 @@ def parameters_in(text):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text("ab:-[]{}&*<?|>'\"#%@`, \n\t~1.", max_size=60) | st.from_regex(r"\{a: .{1,9}\}"))
 @example("{a: [b, 1.5, {b: ~}]}")
+@example("{a: 0}\t")
 def test_any_text_is_read_like_yaml_or_is_an_error_about_the_file(tmp_path, text):
     path = tmp_path / "x.asdf"
     path.write_text(f"#ASDF 1.0.0\n---\nparameters: {text}\n...\n")

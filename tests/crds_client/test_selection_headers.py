@@ -7,7 +7,7 @@ import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from calbatch.crds_client.errors import HeaderError
@@ -68,10 +68,12 @@ def test_gzipped_files(path, tmp_path):
 
 
 @given(st.fixed_dictionaries({"DETECTOR": values, "LATE": values}))
+@example({"DETECTOR": "'/", "LATE": "a'/b'"})  # which astropy reads as "'" and "a'"
 def test_any_value(tmp_path_factory, header):
     name = tmp_path_factory.mktemp("one") / "x.fits"
     fits.PrimaryHDU(header=fits.Header(header)).writeto(name)
-    assert read_selection_header(name, WANTED) == union(name)
+    expected = {k: v.rstrip(" ") if isinstance(v, str) else v for k, v in header.items()}
+    assert read_selection_header(name, WANTED) == expected
 
 
 def test_real_files(real_data):
