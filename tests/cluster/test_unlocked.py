@@ -52,7 +52,7 @@ def test_a_driver_that_lives_elsewhere_is_replaced_but_has_not_died(gate, tmp_pa
     how = ("-o", output, "--date", DATE, "--no-fsync")
     command = ("-m", "calbatch.cluster", "run", SLOW, inputs, *how)
     with run_elsewhere(output / STATE, *command, log=log) as replaced:
-        eventually(lambda: unfinished_products(output), 60, state=log.read_text)
+        eventually(lambda: unfinished_products(output), state=log.read_text)
         folder = find_batch(str(output))
         (theirs,) = folder.logs.iterdir()
         assert read(folder)[0].host == NAME
@@ -64,7 +64,8 @@ def test_a_driver_that_lives_elsewhere_is_replaced_but_has_not_died(gate, tmp_pa
         assert [exposure.deaths for exposure in exposures] == [0, 0]
         assert "death" not in events
         gate.touch()
-        assert replaced.wait(60) == EXIT_STATUS["interrupted"]
+        eventually(lambda: replaced.poll() is not None, state=log.read_text)
+        assert replaced.returncode == EXIT_STATUS["interrupted"]
         assert "another driver has taken over" in log.read_text()
     eventually(lambda: status(folder)["state"] == "done", state=folder.log.read_text)
     _, exposures, events = read(folder)
