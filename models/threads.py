@@ -44,7 +44,7 @@ class ThreadPool(ThreadPoolExecutor):
         """Return the results of a short function for each value.
 
         A thread takes up to `CHUNK` values at a time, since each handing over costs time. If this
-        thread is interrupted or a call fails, all calls are cancelled.
+        thread is interrupted, all calls are cancelled; if a call fails, those after it are.
         """
         size = max(1, min(CHUNK, -(-len(values) // self._max_workers)))
         chunks = [values[at : at + size] for at in range(0, len(values), size)]
@@ -84,6 +84,7 @@ class CancelScope:
             self._around._actions.discard(self.cancel)
         if kind is not None:
             self.cancel()
+        self._actions.clear()  # contexts may outlive the work, and actions hold its results
 
     @property
     def is_cancelled(self) -> bool:

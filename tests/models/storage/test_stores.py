@@ -1,7 +1,9 @@
 """Stores: descriptions of objects, and the errors that exceptions of fsspec become."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from datetime import UTC, datetime
 
 import fsspec
@@ -236,3 +238,19 @@ def test_a_request_that_is_cancelled_hangs_up(tmp_path, monkeypatch):
             with pytest.raises(CancelledError):
                 Store(Url(f"{server.url}/references/{name}")).read_ranges([(0, 9), (10, 19)])
         eventually(lambda: server.left == [name])
+
+
+def test_a_result_is_not_kept_until_the_next_collection(store):
+    class Result:
+        """Something large, such as the bytes of an object."""
+
+    async def make():
+        return Result()
+
+    store._files = AsyncFiles()
+    gc.disable()
+    try:
+        result = weakref.ref(store.run(make))
+        eventually(lambda: result() is None)
+    finally:
+        gc.enable()
