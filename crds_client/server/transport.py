@@ -205,6 +205,7 @@ class _PromptTls(http.client.HTTPSConnection, _Prompt):
         """Connect, unless the work was cancelled meanwhile."""
         super().connect()
         self.sockets.append(self.sock)
+        _check_open(self)
 
 
 def _shut_down(*sockets: socket.socket) -> None:

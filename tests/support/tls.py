@@ -41,9 +41,14 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return authority, chain
 
 
-def encrypt(server: CrdsServer, chain: Path) -> None:
-    """Make a server speak TLS, with a certificate and its key."""
+def server_context(chain: Path) -> ssl.SSLContext:
+    """Return the settings of a server that speaks TLS, with a certificate and its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
-    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    return context
+
+
+def encrypt(server: CrdsServer, chain: Path) -> None:
+    """Make a server speak TLS, with a certificate and its key."""
+    server.http.socket = server_context(chain).wrap_socket(server.http.socket, server_side=True)
     server.url = server.url.replace("http:", "https:")

@@ -4,12 +4,12 @@ import io
 import socket
 import threading
 import urllib.error
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import pytest
 from support.crds_server import CrdsServer, make_cache
-from support.tls import certificate, encrypt
+from support.tls import certificate, encrypt, server_context
 from support.waiting import GENEROUS, eventually
 
 from calbatch.crds_client.server import transport
@@ -177,6 +177,31 @@ def test_a_connection_that_is_not_established_is_not_waited_for():
             with pytest.raises(CancelledError):
                 request(f"https://127.0.0.1:{listening.getsockname()[1]}/", timeout=100 * GENEROUS)
     eventually(lambda: threading.active_count() <= before)  # the other end has gone
+
+
+def test_no_request_is_sent_on_a_connection_that_came_too_late(tmp_path, monkeypatch):
+    authority, chain = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    protocols, received = [], []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept(scope):
+            connection = listening.accept()[0]
+            connection.recv(1, socket.MSG_PEEK)  # the client has begun to negotiate the encryption
+            scope.cancel()
+            with server_context(chain).wrap_socket(connection, server_side=True) as encrypted:
+                protocols.append(encrypted.version())
+                with suppress(ConnectionError):
+                    received.append(encrypted.recv(1))
+
+        with CancelScope() as scope:
+            thread = threading.Thread(target=accept, args=(scope,))
+            thread.start()
+            with pytest.raises(CancelledError):
+                request(f"https://localhost:{listening.getsockname()[1]}/", timeout=100 * GENEROUS)
+        thread.join(GENEROUS)
+    assert protocols
+    assert not any(received)
 
 
 def test_cancelled_work_is_not_retried():
