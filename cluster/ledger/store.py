@@ -198,6 +198,8 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
     def _forget_queue(self) -> None:
         """Empty the queue of changes, which have been committed."""
         self._queue.clear()
+        if self._tenure is not None:
+            self._tenure.is_recorded = True  # the driver was in the queue, or before it
         self.stuck, self.commits = None, self.commits + 1
         self._committed = time.monotonic()
 
@@ -257,10 +259,10 @@ class Ledger(HistoryQueries, UnitQueries, StatisticsRows):
             "pid = ?, started = coalesce(started, ?), ended = NULL, beat = ? WHERE id = ?",
             site, dashboard or "", tenure.host, tenure.pid, now, now, batch,
         )  # fmt: skip
-        tenure.is_recorded = self.commit()
-        if self._tenure is None:
+        is_first, self._tenure = self._tenure is None, tenure
+        self.commit()
+        if is_first:
             threading.Thread(target=self._record_beats, name="calbatch-beat", daemon=True).start()
-        self._tenure = tenure
 
     def _record_beats(self) -> None:
         """Show signs of life as long as this process lives.

@@ -55,3 +55,16 @@ def test_a_driver_takes_a_batch_over(driven):
     ledger._tenure = None  # as in a process that opens the ledger now
     ledger.set_driver(batch, "threads", None)
     assert ledger.end_batch(batch, "done")
+
+
+def test_a_driver_that_could_not_be_recorded_at_once_can_be_replaced(driven):
+    ledger, batch = driven
+    ledger._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(ledger.path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ledger.set_driver(batch, "threads", None)
+        assert ledger.stuck
+    assert ledger.commit()
+    change(ledger, "host = 'elsewhere', pid = 7")
+    with pytest.raises(LedgerError, match="another driver has taken over"):
+        ledger.end_batch(batch, "done")
