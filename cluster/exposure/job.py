@@ -41,7 +41,7 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.stamps import Stamp
 from calbatch.models.storage.upload_permits import Permit
-from calbatch.models.threads import ThreadPool
+from calbatch.models.threads import CancelScope, ThreadPool
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.blocks import Blocks
 from calbatch.models.tiling.portable import pack, unpack
@@ -298,7 +298,8 @@ def _compute(graph: Blocks, threads: int) -> Any:
     pool = ThreadPool(threads, "calbatch-tiles")
     try:
         # Given by name, dask would import distributed to see whether a client is connected.
-        return compute(graph, scheduler=get_in_threads, pool=pool)[0]
+        with CancelScope():
+            return compute(graph, scheduler=get_in_threads, pool=pool)[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # an interrupted batch waits for no tile
 

@@ -136,7 +136,7 @@ def group_exposures(drafts: Sequence[DraftUnit], ordering: Ordering) -> list[lis
         receive a wrong state.
     """
     with ThreadPool(READERS, "calbatch-ordering") as pool, collect_warnings([]):
-        keys = list(pool.map(lambda draft: _read_keys(draft.find_main_file(), ordering), drafts))
+        keys = pool.map_in_chunks(lambda d: _read_keys(d.find_main_file(), ordering), drafts)
     groups: dict[Any, list[tuple[Any, int]]] = {}
     for number, key in enumerate(keys):
         if not isinstance(key, str):

@@ -1,23 +1,34 @@
-"""Interrupts while a server is silent amid a reference."""
+"""Interrupts of work that waits, for a silent server above all."""
 
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from support.batches import quiet_console
 from support.crds_server import CrdsServer
 from support.gated import GATE, SLOW_SUPERBIAS
-from support.placed import TESTS
+from support.placed import TESTS, jobs
+from support.toys import Accumulate
 from support.waiting import GENEROUS, eventually
 
 from calbatch.calibrate.simulate import SimulationSpec, simulate
+from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.python_api import run
+from calbatch.cluster.exposure.job import calibrate
+from calbatch.cluster.planning.ordering import find_ordering, group_exposures
 from calbatch.cluster.planning.planner import FIRST_BLOCK
+from calbatch.cluster.planning.unit_graph import DraftUnit
 from calbatch.crds_client.cache.layout import Cache
+from calbatch.models.datamodels import RampModel
+from calbatch.models.storage.location import Url
+from calbatch.models.threads import pause
 
 FIRST, SECOND = (f"jwst_nircam_superbias_000{number}.fits" for number in (1, 2))
 SPECS = [
@@ -70,6 +81,16 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def interrupt_once(condition):
+    """Interrupt the main thread when a condition is true."""
+
+    def interrupt():
+        eventually(condition)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+
+
 def is_received_in_part(cache, name):
     """Return whether some bytes of a file have been written."""
     return any(part.stat().st_size for part in cache.rglob(f".{name}.part"))
@@ -115,12 +136,7 @@ def list_daemons():
 def test_no_download_goes_on_in_a_process_that_lives_on(tmp_path, made, server, cache):
     server.faults[FIRST] = ["halt"]
     before = list_daemons()
-
-    def interrupt():
-        eventually(lambda: is_received_in_part(cache, FIRST))
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
+    interrupt_once(lambda: is_received_in_part(cache, FIRST))
     how = {"scheduler": "sync", "fsync": False, "console": quiet_console()}
     with pytest.raises(KeyboardInterrupt):
         run("superbias", made.exposures, tmp_path / "out", **how)
@@ -129,3 +145,40 @@ def test_no_download_goes_on_in_a_process_that_lives_on(tmp_path, made, server, 
     assert FIRST not in {path.name for path in cache.rglob("jwst_*.fits")}
     assert len(run("superbias", made.exposures, tmp_path / "out", **how).done) == 2
     assert server.asked[FIRST] == 2  # the second request continued the first
+
+
+class Patient(Step):
+    """A step whose tiles wait until their work is cancelled."""
+
+    begun = threading.Event()
+
+    def process(self, exposure):
+        return RampModel(exposure).map_tiles(_pause, ["data"])
+
+
+def _pause(data):
+    Patient.begun.set()
+    pause(100 * GENEROUS)
+    return data
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_no_tile_waits_in_a_process_that_lives_on(tmp_path, made):
+    before = set(threading.enumerate())
+    (job,) = jobs(made.exposures[:1], tmp_path)
+    step = Patient()
+    step.output_dir = str(tmp_path)
+    interrupt_once(Patient.begun.is_set)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(replace(job, step=step), threads=2)
+    eventually(lambda: set(threading.enumerate()) <= before, state=threading.enumerate)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_headers_that_order_exposures_are_not_waited_for(monkeypatch):
+    monkeypatch.setenv("CALBATCH_REMOTE_TIMEOUT", str(100 * GENEROUS))
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as stack:
+        url = Url(f"http://127.0.0.1:{silent.getsockname()[1]}/a_uncal.fits")
+        interrupt_once(lambda: stack.enter_context(silent.accept()[0]))
+        with pytest.raises(KeyboardInterrupt):
+            group_exposures([DraftUnit(path=url)], find_ordering([Accumulate()]))
