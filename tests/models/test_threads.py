@@ -116,7 +116,7 @@ def test_few_values_are_given_to_all_threads():
     assert sorted(turns) == [0, 1, 2, 3]
 
 
-def test_an_interrupted_pool_cancels_its_calls():
+def test_a_call_of_a_pool_that_fails_cancels_those_after_it():
     pool = ThreadPool(2)
     with pytest.raises(ZeroDivisionError):
         pool.map_in_chunks(divide_slowly, [0, 1])
@@ -144,6 +144,7 @@ def test_a_daemon_returns_a_result_or_raises_an_error():
 
 
 def test_cancelled_work_does_not_wait_for_its_daemons():
+    before = threading.active_count()
     begun, released = threading.Event(), threading.Event()
     values = []
 
@@ -157,6 +158,7 @@ def test_cancelled_work_does_not_wait_for_its_daemons():
         with pytest.raises(CancelledError):
             map_in_daemons(wait_regardless, range(9), 1)
     released.set()
+    eventually(lambda: threading.active_count() <= before)
     assert values == [0]
 
 
