@@ -1,7 +1,7 @@
 """The tenure of a driver, which the ledger records: it shows signs of life, and may be taken over.
 
-A lock allows one driver for each ledger. Where a file system keeps locks to each host, a driver on
-another host can take over a batch nevertheless.
+A lock allows one driver for each ledger. Where the locks of a file system do not reach other
+hosts, a driver on another host can take over a batch nevertheless.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Another host on this machine, whose file locks do not reach this one.
 
-It has a name of its own, and sees another file in the place of a ledger's lock, as on a network
-file system that keeps locks to each host.
+It has a name of its own, and sees another file in the place of a ledger's lock, as if both hosts
+shared a network file system without sharing its locks.
 """
 
 import sys
