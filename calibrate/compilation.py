@@ -67,7 +67,6 @@ class Compilation:
         self._is_prepared = not self._is_first
         self._is_asked = False
         self._compilers: Compilers | None = None
-        self._kind = ""  # of the exposure whose references the processes know
         self._is_announced = False
 
     def __enter__(self) -> Compilation:
@@ -145,8 +144,6 @@ class Compilation:
     ) -> None:
         """Send other processes their work; this process compiles alone if there are none."""
         kind = kernel_digest(step, exposure)
-        if references is not None:
-            self._kind = kind
         parts = list_parts(step, exposure.meta.instrument.name)
         order = Order(kind, hooks.without_hooks(step), path, references, parts)
         if self._compilers is not None:
@@ -198,8 +195,7 @@ class Compilation:
         with suppress(Exception):  # this process alone takes longer
             if not has_begun:
                 self._announce()
-            if self._kind != kernel_digest(step, exposure):
-                self._send_order(step, exposure, path, references)
+            self._send_order(step, exposure, path, references)
             if self._compilers is not None:
                 self._wait_for(self._compilers)
         self._end()

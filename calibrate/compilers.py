@@ -1,4 +1,4 @@
-"""Processes that compile kernels, the kernels of one step each, in the order of another process."""
+"""Processes that compile kernels, those of one step at a time, by order of another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.warm import compile_part, needed_types
 from calbatch.models import datamodels
-from calbatch.models.model import DataModel
 from calbatch.models.storage.location import Location
 from calbatch.models.temporary import open_process_folder
 from calbatch.models.tiling.portable import pack, unpack
@@ -157,44 +156,64 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+class _Work:
+    """An order, as a process carries it out.
+
+    Parameters
+    ----------
+    order : Order
+        The order.
+    folder : Path
+        The folder that the processes share.
+    """
+
+    def __init__(self, order: Order, folder: Path) -> None:
+        self._order, self._folder = order, folder
+        self._exposure = datamodels.open(order.path)
+        self._references = order.references or ResolvedReferences("")
+        self._types = {
+            part: needed_types(order.step, self._exposure, part) for part in reversed(order.parts)
+        }
+
+    def claim_part(self) -> str | None:
+        """Claim a part that no process has claimed and whose references are there, if any is."""
+        for part, types in self._types.items():
+            claim = self._name_file(_CLAIMED, part)
+            if not claim.exists() and self._has_references(types):
+                with suppress(FileExistsError):
+                    claim.touch(exist_ok=False)
+                    return part
+        return None
+
+    def compile(self, part: str) -> None:
+        """Compile a part."""
+        if compile_part(self._order.step, self._exposure, self._references, part):
+            self._name_file(_DONE, part).touch()
+
+    def _name_file(self, prefix: str, part: str) -> Path:
+        return self._folder / f"{prefix}{self._order.kind}-{part}"
+
+    def _has_references(self, types: set[str]) -> bool:
+        if self._order.references is None:
+            return not types
+        chosen = self._order.references.chosen
+        paths = [chosen[each].path for each in types if each in chosen]
+        return all(path is None or path.exists() for path in paths)
+
+
 def _compile_ordered(folder: Path) -> None:
     """Compile parts of the newest order until it is settled and has no part left."""
-    read, order = -1, None
+    read, work = -1, None
     while True:
         is_settled = (folder / _SETTLED).exists()  # looked at first: the last order comes before it
         newest = len(list(folder.glob(f"{_ORDER}*"))) - 1
         if newest > read:
-            read, order = newest, unpack((folder / f"{_ORDER}{newest}").read_bytes())
-        part = None if order is None else _claim_part(order, folder)
-        if order is not None and part is not None:
-            if _compile(order, part):
-                (folder / f"{_DONE}{order.kind}-{part}").touch()
+            order = unpack((folder / f"{_ORDER}{newest}").read_bytes())
+            read, work = newest, _Work(order, folder)
+        part = work.claim_part() if work is not None else None
+        if work is not None and part is not None:
+            work.compile(part)
         elif is_settled or newest < 0:  # or the folder is gone
             return
         else:
             time.sleep(POLL)
-
-
-def _claim_part(order: Order, folder: Path) -> str | None:
-    """Claim a part that no process has claimed and whose references are there; None if none is."""
-    exposure = datamodels.open(order.path)
-    for part in reversed(order.parts):
-        claim = folder / f"{_CLAIMED}{order.kind}-{part}"
-        if not claim.exists() and _is_ready(order, part, exposure):
-            with suppress(FileExistsError):
-                claim.touch(exist_ok=False)
-                return part
-    return None
-
-
-def _is_ready(order: Order, part: str, exposure: DataModel) -> bool:
-    types = needed_types(order.step, exposure, part)
-    if order.references is None:
-        return not types
-    chosen = (order.references.chosen[t].path for t in types if t in order.references.chosen)
-    return all(path is None or path.exists() for path in chosen)
-
-
-def _compile(order: Order, part: str) -> bool:
-    references = order.references or ResolvedReferences("")
-    return compile_part(order.step, datamodels.open(order.path), references, part)

@@ -95,6 +95,32 @@ def test_a_compilation_that_has_begun_is_not_repeated(tmp_path):
     ]  # fmt: skip
 
 
+SUBSTITUTE = """
+from dataclasses import replace
+from numba.core import event
+
+class Witness(event.Listener):
+    def on_start(self, event):
+        print("alone")
+    def on_end(self, event):
+        pass
+
+awaited = {
+    kind: replace(one, path=one.path and one.path.with_suffix(".awaited"))
+    for kind, one in references.chosen.items()
+}
+with Compilation(print) as compilation, event.install_listener("numba:compile", Witness()):
+    compilation.begin(step, path, replace(references, chosen=awaited), is_fetching=True)
+    compilation.finish(step, path, references)
+"""
+
+
+def test_kernels_are_compiled_for_another_exposure_if_references_fail_to_arrive(tmp_path):
+    exposure = small_exposure("NIS", ngroups=4)
+    messages = list_messages(PIPELINE + SUBSTITUTE, exposure, tmp_path)
+    assert messages == [compilation.MESSAGE, "kernels compiled"]
+
+
 def test_an_invalid_exposure_is_ignored(tmp_path):
     (tmp_path / "bad.fits").write_bytes(b"nothing")
     messages = []
