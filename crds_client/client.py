@@ -71,7 +71,7 @@ class Client(CacheClient):
     Raises
     ------
     CrdsError
-        If there is no cache, or the context cannot be resolved or obtained.
+        If there is no cache, or the context cannot be resolved or is unavailable.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Client(CacheClient):
         self._to_fetch: list[str] = []
         if self.mode != "remote":  # fail early if the context is unavailable
             self._to_fetch = self._list_rules()
-            if not self._to_fetch:
-                self.rules.instruments  # noqa: B018
+        if self.mode != "remote" and not self._to_fetch:
+            self.rules.instruments  # noqa: B018
 
     def __repr__(self) -> str:
         return f"Client({str(self.cache)!r}, context={self.context!r}, mode={self.mode!r})"
@@ -116,19 +116,25 @@ class Client(CacheClient):
         return choice
 
     def _list_rules(self) -> list[str]:
-        """Return the files of the context's rules by the server; none if the cache has them."""
+        """Return the context's other files, by the server; none if the cache has the context.
+
+        The context is fetched after them, since where it is found, the others are expected, too.
+        """
         if self.cache.find(self.context) is not None or not isinstance(self.source, Server):
             return []
+        if self.mode == "remote":  # since the server asks for it
+            return []
         with convert_errors(ServerError, f"{self.source}: its answer on {self.context}"):
-            return self.source.mapping_names(self.context)
+            names = self.source.mapping_names(self.context)
+        return [name for name in names if name != self.context]
 
     def list_missing_rules(self) -> list[str]:
-        """Return the files that `rules` will fetch, which may take a while."""
+        """Return the files that `rules` will fetch before the context, which may take a while."""
         return [] if "rules" in self.__dict__ else self.list_missing(self._to_fetch)
 
     @functools.cached_property
     def rules(self) -> PipelineRules:
-        """The context's rules; fetched together if they are not in the cache.
+        """The context's rules; if they are not in the cache, they are fetched together.
 
         Raises
         ------

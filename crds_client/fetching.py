@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,10 +97,24 @@ class FetchReport:
         """Raise `DownloadError` if any file failed; the message names the first ones."""
         if self.failed:
             failed = sorted(self.failed.items())
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed[:MOST_NAMED])
-            others = f"; and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
             count = format_count(len(failed), "file")
-            raise DownloadError(f"{count} could not be fetched: {reasons}{others}")
+            raise DownloadError(f"{count} could not be fetched: {_explain(failed)}")
+
+
+def _explain(failed: Sequence[tuple[str, str]]) -> str:
+    """Return the first names of files, with the reason of each or the one that all share."""
+    reasons = {reason for _, reason in failed}
+    if len(reasons) == 1:
+        return f"{_name_first([name for name, _ in failed])}: {reasons.pop()}"
+    shown = "; ".join(f"{name}: {reason}" for name, reason in failed[:MOST_NAMED])
+    others = len(failed) - MOST_NAMED
+    return f"{shown}; and {others} more" if others > 0 else shown
+
+
+def _name_first(names: Sequence[str]) -> str:
+    """Return the first names, and the number of the others."""
+    shown, others = ", ".join(names[:MOST_NAMED]), len(names) - MOST_NAMED
+    return f"{shown} and {others} more" if others > 0 else shown
 
 
 class Fetcher:
@@ -352,10 +366,10 @@ def _verify(part: Path, info: FileInfo) -> None:
 
 
 def read_only_message(cache: Cache, names: Iterable[str]) -> str:
-    """Return a message on files that a read-only cache lacks, and a remedy."""
+    """Return a message that names the first files that a read-only cache lacks, and a remedy."""
     return (
-        f"{cache} is read-only and lacks {', '.join(sorted(names))}; set CALBATCH_CRDS_OVERLAY to "
-        "a folder of your own for the missing files"
+        f"{cache} is read-only and lacks {_name_first(sorted(names))}; set "
+        "CALBATCH_CRDS_OVERLAY to a folder of your own for the missing files"
     )
 
 

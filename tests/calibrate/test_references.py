@@ -57,7 +57,7 @@ def test_rules_are_fetched_before_references(server):
         found = references.resolve(HEADERS, ["flat"], fetch)[0]
         assert found.chosen["flat"].path.is_file()
     rules, files = fetched
-    assert set(rules) == {CONTEXT, "jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"}
+    assert rules == ["jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"]
     assert files == [found.chosen["flat"].path.name]
 
 
@@ -67,3 +67,10 @@ def test_rules_that_cannot_be_fetched_are_an_error(server):
         CrdsReferences(CONTEXT).resolve(HEADERS, ["flat"])
     assert server.asked["jwst_miri_0002.imap"] == 1
     assert CrdsReferences(CONTEXT).resolve(HEADERS, ["flat"])[0].is_complete
+
+
+def test_a_read_only_cache_without_the_rules_is_told_once(server, monkeypatch):
+    monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
+    with pytest.raises(ReferenceFileError, match=r"^2 files .* is read-only and lacks") as e:
+        CrdsReferences(CONTEXT).resolve(HEADERS, ["flat"])
+    assert str(e.value).count("CALBATCH_CRDS_OVERLAY") == 1

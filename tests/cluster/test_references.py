@@ -139,20 +139,21 @@ def test_rules_are_fetched_with_progress(tmp_path, server):
     found = re.search(
         r"fetching (\d+) rules files into .*\nfetched \1 of \1 files", output_of(console)
     )
-    assert int(found[1]) == sum(name.endswith("map") for name in server.asked)
+    assert int(found[1]) == sum(name.endswith(("imap", "rmap")) for name in server.asked)
 
 
 @pytest.mark.usefixtures("cache")
 def test_rules_that_cannot_be_fetched_end_the_batch(tmp_path, server):
     names = [name for name in server.files if name.endswith(".rmap")]
     server.faults.update({name: ["gone"] * 9 for name in names})
-    console = quiet()
-    with pytest.raises(
-        RequestError, match=rf"^{len(names)} files could not be fetched: .*404"
-    ) as e:
-        run("superbias", exposures(tmp_path, "NISRAPID"), tmp_path / "out", console=console)
-    assert str(e.value).endswith(f"; and {len(names) - 5} more")
-    assert {server.asked[name] for name in names} == {1}
+    console, paths = quiet(), exposures(tmp_path, "NISRAPID")
+    for number in (1, 2):  # the rules that have arrived are not taken for all
+        with pytest.raises(
+            RequestError, match=rf"^{len(names)} files could not be fetched: .*404"
+        ) as e:
+            run("superbias", paths, tmp_path / "out", console=console)
+        assert str(e.value).endswith(f"; and {len(names) - 5} more")
+        assert {server.asked[name] for name in names} == {number}
     assert not any(name in output_of(console) for name in names)
     assert tmp_path / "out" not in {folder.output for folder in find_registered()}
 

@@ -20,6 +20,8 @@ from calbatch.crds_client.errors import (
 )
 
 FLAT = "jwst_miri_flat_0002.fits"
+RULES = ["jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"]
+"""The rules files that the context names."""
 
 
 @pytest.fixture
@@ -58,12 +60,32 @@ def fill(client):
 
 def test_all_rules_are_fetched_together(serving, root):
     client = Client(root, CONTEXT, server_url=serving.url)
-    names = {CONTEXT, "jwst_miri_0002.imap", "jwst_miri_flat_0002.rmap"}
-    assert set(client.list_missing_rules()) == names
+    names = {CONTEXT, *RULES}
+    assert client.list_missing_rules() == RULES
     assert not list(client.cache.mappings.glob("*map"))
     client.best_references(HEADER)
     assert {path.name for path in client.cache.mappings.glob("*map")} == names
     assert client.list_missing_rules() == []
+
+
+def test_rules_that_arrived_in_part_are_completed_together(serving, root):
+    serving.faults[RULES[0]] = ["gone"]
+    with pytest.raises(CrdsError, match=RULES[0]):
+        Client(root, CONTEXT, server_url=serving.url).best_references(HEADER)
+    assert serving.asked[CONTEXT] == 0
+    client = Client(root, CONTEXT, server_url=serving.url)
+    assert client.list_missing_rules() == RULES[:1]
+    fill(client)
+    assert serving.asked[RULES[1]] == serving.asked[CONTEXT] == 1
+
+
+def test_no_rules_are_fetched_if_the_server_applies_them(serving, root):
+    info = serving.rpc_get_server_info()
+    serving.answers["get_server_info"] = {**info, "force_remote_mode": True}
+    client = Client(root, CONTEXT, server_url=serving.url)
+    assert client.list_missing_rules() == []
+    assert client.best_references(HEADER)["flat"].name == FLAT
+    assert not serving.asked
 
 
 def test_the_default_is_the_build_context_by_the_server(serving, root):

@@ -16,7 +16,7 @@ from support.waiting import eventually
 
 from calbatch.crds_client.cache.layout import Cache
 from calbatch.crds_client.errors import DownloadError, ReadOnlyCache, ServerError, UnsafeName
-from calbatch.crds_client.fetching import Fetcher
+from calbatch.crds_client.fetching import Fetcher, FetchReport
 from calbatch.crds_client.server.protocol import Patience, Server
 
 QUICK = Patience(timeout=0.5, attempts=4, delay=0.01)
@@ -96,6 +96,18 @@ def test_a_file_that_stays_damaged_never_gets_its_name(serving, cache, fetcher, 
     assert_only_good_files(cache, serving)
     with pytest.raises(DownloadError, match=f"1 file could not be fetched: {NAME}: "):
         report.check()
+
+
+def test_a_reason_that_all_files_share_is_told_once():
+    names = [f"{letter}.fits" for letter in "gfedcba"]
+    shared, own = FetchReport(failed=dict.fromkeys(names, "gone")), FetchReport()
+    own.failed.update({name: f"no {name}" for name in names})
+    with pytest.raises(DownloadError) as found:
+        shared.check()
+    listed = "a.fits, b.fits, c.fits, d.fits, e.fits and 2 more"
+    assert str(found.value) == f"7 files could not be fetched: {listed}: gone"
+    with pytest.raises(DownloadError, match=r": a.fits: no a.fits; .*; e.fits: .*; and 2 more$"):
+        own.check()
 
 
 def test_a_missing_file_is_requested_once(serving, fetcher):
