@@ -160,12 +160,18 @@ def _add_parameters(
     fetch: Fetch | None,
 ) -> None:
     """Configure the step for each distinct set of parameter references."""
+    is_needed = bool(step.wanted_references())
     try:
-        found = references.resolve(headers, pars.parameter_types(step), fetch, optional=True)
+        references.context  # noqa: B018 - opens the cache
     except ReferenceFileError as error:
-        if step.wanted_references():
+        if is_needed:
             raise RequestError(str(error)) from error
         return  # there is no cache, but none is needed
+    try:
+        found = references.resolve(headers, pars.parameter_types(step), fetch, optional=True)
+    except ReferenceFileError as error:  # without the parameters, results would silently differ
+        advice = "" if is_needed else "; --no-pars disables parameter references"
+        raise RequestError(f"{error}{advice}") from error
     steps: dict[str, Step | CalibrationError] = {}
     for number, resolved in found.items():
         names = {kind: str(c.path) for kind, c in resolved.chosen.items() if c.path is not None}

@@ -159,6 +159,16 @@ def test_rules_that_cannot_be_fetched_end_the_batch(tmp_path, server):
 
 
 @pytest.mark.usefixtures("cache")
+def test_rules_that_cannot_be_fetched_cannot_hide_parameters(tmp_path, server):
+    server.faults["jwst_niriss_0001.imap"] = ["gone"]
+    paths = exposures(tmp_path, "NISRAPID")
+    how = {"scheduler": "sync", "console": quiet()}
+    with pytest.raises(RequestError, match=r"404.*; --no-pars disables parameter references"):
+        run("group_scale", paths, tmp_path / "out", **how)
+    assert not run("group_scale", paths, tmp_path / "out", pars=False, **how).failed
+
+
+@pytest.mark.usefixtures("cache")
 def test_plan_fetches_no_references(tmp_path, server):
     console = quiet()
     fetching = partial(defer_fetching, console=console)

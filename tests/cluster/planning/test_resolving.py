@@ -18,15 +18,19 @@ PARS = "pars-jumpstep"
 class FakeReferences:
     """Chooses references by rules in memory."""
 
-    context, context_reason = "jwst_1.pmap", "as requested"
+    context_reason = "as requested"
 
     def __init__(self, parameters=None, error=None):
         self.parameters, self.error = parameters or {}, error
         self.groups, self.fetched = [], []
 
-    def resolve(self, headers, types, fetch=None, *, optional=False):
+    @property
+    def context(self):
         if self.error:
             raise self.error
+        return "jwst_1.pmap"
+
+    def resolve(self, headers, types, fetch=None, *, optional=False):
         if fetch:
             fetch([PARS])
         return {
@@ -37,8 +41,6 @@ class FakeReferences:
         }
 
     def resolve_all(self, groups, fetch=None, *, foresee=None):
-        if self.error:
-            raise self.error
         self.groups = [(sorted(headers), set(types)) for headers, types in groups]
         return {n: ResolvedReferences(self.context) for numbers, _ in self.groups for n in numbers}
 
