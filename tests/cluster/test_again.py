@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -16,11 +17,13 @@ from support.batches import (
     quiet_console,
     small_set,
 )
+from support.crds_server import CrdsServer
 
 from calbatch import cluster
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.ledger import View
+from calbatch.crds_client.cache.layout import Cache
 from calbatch.models.datamodels import RampModel
 
 
@@ -223,6 +226,25 @@ def test_only_exposures_that_another_context_changes_are_recalibrated(
     assert "3 of 3 exposures with other references" in completed.err
     assert "jwst_nircam_superbias_0001.fits ->" in completed.err
     assert {fits.getval(p, "CRDS_CTX") for p in first.products} == {"jwst_0003.pmap"}
+
+
+@pytest.mark.usefixtures("simulated")
+def test_the_rules_of_another_context_are_fetched_with_progress(run, tmp_path, monkeypatch):
+    published = tmp_path / "published"
+    shutil.copytree(small_set().crds, published)
+    _new_context(published, "superbias")
+    first = run()
+    (tmp_path / "crds").mkdir()
+    with CrdsServer(Cache(published)) as server:
+        for name, value in (
+            ("CRDS_PATH", tmp_path / "crds"), ("CRDS_SERVER_URL", server.url),
+            ("CRDS_MODE", ""), ("CRDS_READONLY_CACHE", ""),
+        ):  # fmt: skip
+            monkeypatch.setenv(name, str(value))
+        dry = calbatch("recalibrate", first.name, "--context", "jwst_0002.pmap", "--dry-run")
+    assert dry.status == 0, dry.err
+    assert re.search(r"fetching \d+ rules files into .*\nfetched (\d+) of \1 files", dry.err)
+    assert "3 of 3 exposures with other references" in dry.err
 
 
 def _new_context(cache, changed_type=None):

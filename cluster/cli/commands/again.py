@@ -20,6 +20,7 @@ from calbatch.cluster.batch.registering import begin_batch, input_patterns, load
 from calbatch.cluster.batch.result import Result
 from calbatch.cluster.batch.session import drive
 from calbatch.cluster.cli.commands._endings import conclude
+from calbatch.cluster.display.fetch_progress import fetch_references
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.exposure.messages import escape_text
 from calbatch.cluster.exposure.terminal import Console, print_text
@@ -52,7 +53,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
             order = Order.from_json(row.request)
         rerun = replace(order.rerun, force=False, only_failed=False)
         order = replace(order, context=context, rerun=rerun)
-        changes = list(_find_changes(view, row.id, step, order))
+        changes = list(_find_changes(view, row.id, step, order, console))
         has_members = view.has_members(row.id)
         graph = _load_graph(view, row.id) if has_members else None
     notes = {path: reason for _, path, reason in changes}
@@ -71,7 +72,7 @@ def recalibrate(batch: str | None, context: str, *, dry_run: bool) -> int:
 
 
 def _find_changes(
-    view: View, batch: int, step: Step, order: Order
+    view: View, batch: int, step: Step, order: Order, console: Console
 ) -> Iterator[tuple[int, str, str]]:
     """Yield number and path of the exposures whose references change, and what has changed."""
     rows = {row.number: row for row in view.exposures(batch, "done", "kept")}
@@ -79,6 +80,7 @@ def _find_changes(
         step,
         open_references(step, order.context),
         use_pars=order.pars,
+        fetch=partial(fetch_references, console=console),
         history=view,
         dependencies=load_dependencies(view, batch, "done", "kept"),
     )
