@@ -126,7 +126,7 @@ def _make_planner(
     sums: ReferenceChecksums | None,
     console: Console,
 ) -> Planner:
-    """Return a planner that fetches nothing, but prints what would be fetched."""
+    """Return a planner that fetches only rules, and prints the references that would be fetched."""
     return Planner(
         step,
         open_references(step, order.context),
