@@ -12,6 +12,7 @@ from pathlib import Path
 from calbatch.cluster.errors import RequestError
 from calbatch.cluster.folder import BatchFolder
 from calbatch.cluster.ledger import BatchRow, HistoryQueries
+from calbatch.cluster.ledger.store import BEAT_EVERY
 from calbatch.cluster.owner import is_running, write_owner
 from calbatch.models.private import write_private_text
 from calbatch.models.storage.files import read_small_file
@@ -19,6 +20,12 @@ from calbatch.models.storage.location import Location
 
 SILENCE = 60.0
 """Seconds without a sign of life after which a driver on another host is considered dead."""
+
+PATIENCE = 2 * BEAT_EVERY
+"""Seconds to wait for a sign of life."""
+
+POLL = 0.2
+"""Seconds between looks for one."""
 
 _LONGEST_NOTE = 10_000
 
@@ -73,6 +80,16 @@ def is_driver_alive(folder: BatchFolder, batch: BatchRow) -> bool:
     if host != socket.gethostname():
         return time.time() - (batch.beat or 0.0) < SILENCE
     return is_running(pid, created)
+
+
+def is_beating(history: HistoryQueries, name: str) -> bool:
+    """Wait for a sign of life from the driver of a batch; return False if there is none."""
+    last, end = history.batch(name).beat, time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(POLL)
+        if history.batch(name).beat != last:
+            return True
+    return False
 
 
 def find_driven(history: HistoryQueries, output: Location) -> frozenset[str]:

@@ -10,6 +10,7 @@ from calbatch.calibrate.errors import ParameterError
 from calbatch.calibrate.parameters import cfg
 from calbatch.calibrate.step import Step
 from calbatch.cluster.batch.leftovers import living_batches, remove_leftovers
+from calbatch.cluster.batch.liveness import is_beating
 from calbatch.cluster.batch.manifest import write_manifest
 from calbatch.cluster.batch.order import Order
 from calbatch.cluster.batch.reconfiguring import reconfigure
@@ -249,7 +250,10 @@ def resume_batch(
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder.state))
         row = ledger.batch(folder.name)
-        record_driver_deaths(ledger, folder.output, living_batches(ledger))
+        living = living_batches(ledger)
+        if folder.name in living and not is_beating(ledger, folder.name):
+            living -= {folder.name}  # once this process is recorded, nobody could tell
+        record_driver_deaths(ledger, folder.output, living)
         with decoding(ledger.path):
             order = Order.from_json(row.request)
         step = reconfigure(folder, row)

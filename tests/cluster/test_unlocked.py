@@ -74,6 +74,25 @@ def test_a_driver_that_lives_elsewhere_is_replaced_but_has_not_died(gate, tmp_pa
     assert len(products_in(output)) == 2
 
 
+def test_a_driver_that_has_just_died_elsewhere_is_not_taken_for_a_living_one(
+    gate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("calbatch.cluster.batch.liveness.PATIENCE", 1.0)  # of this process
+    inputs, output, log = make_copies(1, tmp_path / "in"), tmp_path / "out", tmp_path / "log"
+    command = ("-m", "calbatch.cluster", "run", SLOW, inputs, "-o", output, "--no-fsync")
+    with run_elsewhere(output / STATE, *command, log=log) as killed:
+        eventually(lambda: unfinished_products(output), state=log.read_text)
+        killed.kill()
+        killed.wait()
+    gate.touch()
+    folder = find_batch(str(output))
+    assert calbatch("resume", folder.name).status == 0
+    row, (exposure,), events = read(folder)
+    assert (exposure.state, exposure.deaths) == ("done", 1)
+    assert events.count("death") == 1
+    assert row.site != "threads"  # the exposure has killed a driver
+
+
 def test_a_driver_gives_signs_of_life_during_an_exposure(simulated, tmp_path, monkeypatch):
     monkeypatch.setattr("calbatch.cluster.ledger.store.BEAT_EVERY", 0.05)
 
