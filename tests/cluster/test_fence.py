@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
 from support.batches import (
     DATE,
     calbatch,
@@ -22,6 +21,7 @@ from support.batches import (
 )
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD, Held
+from support.ownscheduler import cluster_in_threads
 from support.placed import Plain, eventually, jobs, make_importable
 
 from calbatch import cluster
@@ -39,16 +39,13 @@ from calbatch.models.errors import FileError, StorageError
 from calbatch.models.fits.writer import FitsWriter, OutputImage
 from calbatch.models.storage.files import read_stamp
 
-HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 HOW = {"date": DATE, "fsync": False}
 
 
 @pytest.fixture(scope="module")
 def scheduler():
     """Run a scheduler that outlives drivers, with two workers in threads of this process."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", **HERE
-    ) as running:
+    with cluster_in_threads(2) as running:
         yield running
 
 

@@ -7,8 +7,17 @@ import sys
 from contextlib import suppress
 
 import psutil
+from distributed import LocalCluster
 
 from support.onehost import free_ports
+
+
+def cluster_in_threads(workers):
+    """Return a cluster on TCP that outlives drivers, whose workers are threads of this process."""
+    return LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=False, protocol="tcp",
+        host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50,
+    )  # fmt: skip
 
 
 class Running:

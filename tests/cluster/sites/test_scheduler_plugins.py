@@ -6,10 +6,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from support.batches import DATE, calbatch, unfinished_products
 from support.chaos import driver_of, kill, with_children
 from support.gated import HELD
+from support.ownscheduler import cluster_in_threads
 from support.placed import eventually, make_importable
 
 from calbatch.cluster.folder import BatchFolder
@@ -17,15 +18,11 @@ from calbatch.cluster.sites import scheduler_plugins
 from calbatch.cluster.sites.page.plugin import CalbatchPage
 from calbatch.cluster.sites.scheduler_plugins import Departures, install_plugin
 
-HERE = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-
 
 @pytest.fixture(scope="module")
 def cluster():
     """Run a scheduler that outlives drivers, with a worker in a thread of this process."""
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", **HERE
-    ) as running:
+    with cluster_in_threads(1) as running:
         yield running
 
 

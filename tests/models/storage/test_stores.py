@@ -252,5 +252,6 @@ def test_a_result_is_not_kept_until_the_next_collection(store):
     try:
         result = weakref.ref(store.run(make))
         eventually(lambda: result() is None)
+        assert result() is None
     finally:
         gc.enable()
