@@ -84,12 +84,14 @@ class CancelScope:
             self._around._actions.discard(self.cancel)
         if kind is not None:
             self.cancel()
+        self._around = None
         self._actions.clear()  # contexts may outlive the work, and actions hold its results
 
     @property
     def is_cancelled(self) -> bool:
-        """True if nothing more is to be done."""
-        return self._flag.is_set()
+        """True if nothing more is to be done, also while the scope around it is being cancelled."""
+        around = self._around
+        return self._flag.is_set() or (around is not None and around.is_cancelled)
 
     def cancel(self) -> None:
         """Cancel the work, from any thread."""
@@ -180,6 +182,8 @@ def map_in_daemons(function: Callable[[V], T], values: Sequence[V], threads: int
             threading.Thread(target=copy_context().run, args=(run_pending,), daemon=True).start()
         while len(found) < len(values):
             index, read = results.get()
+            if scope.is_cancelled:  # which may be the cause of a call's failure
+                raise CancelledError
             found[index] = read()
     return [found[index] for index in range(len(values))]
 

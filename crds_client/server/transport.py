@@ -308,6 +308,7 @@ def read_chunk(response: Any, size: int) -> bytes:
     try:
         piece = bytes(read(size))
     except Exception as error:  # a store's client may raise anything
+        check_cancelled()
         raise TransientError(_error_text(error)) from None
     check_cancelled()
     return piece

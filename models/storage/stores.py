@@ -233,6 +233,7 @@ class Store:
         except _BUGS:
             raise
         except Exception as error:
+            check_cancelled()
             # The cause stays out of tracebacks, as its text may hold secrets.
             raise self.to_error(what, error) from None
 

@@ -162,6 +162,33 @@ def test_cancelled_work_does_not_wait_for_its_daemons():
     assert values == [0]
 
 
+@pytest.mark.parametrize("_", range(10))
+def test_a_call_that_fails_because_its_work_is_cancelled_is_cancelled(_):
+    asked, failing, ended = (threading.Event() for _ in range(3))
+
+    def hang_up():
+        failing.set()
+        ended.wait(GENEROUS)
+
+    def fail():
+        asked.set()
+        failing.wait(GENEROUS)
+        raise ConnectionError("the other end hung up")
+
+    def cancel():
+        asked.wait(GENEROUS)
+        work.cancel()
+
+    with CancelScope() as work:
+        work.call_when_cancelled(hang_up)  # before or after the cancellation of the call
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(CancelledError):
+            call_in_daemon(fail)
+        ended.set()
+        thread.join(GENEROUS)
+
+
 def test_a_call_that_fails_cancels_the_others():
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
@@ -232,6 +259,16 @@ def test_inner_work_is_cancelled_with_the_outer_one():
         assert inner.is_cancelled
         with CancelScope() as late:
             assert late.is_cancelled
+
+
+def test_actions_find_inner_work_cancelled():
+    """Those of the outer work are called in any order with the cancellation of the inner one."""
+    found = []
+    with CancelScope() as outer, CancelScope() as inner:
+        for number in range(50):
+            outer.call_when_cancelled(lambda n=number: found.append((n, inner.is_cancelled)))
+        outer.cancel()
+    assert sorted(found) == [(number, True) for number in range(50)]
 
 
 def test_outer_work_outlives_the_inner_one():
