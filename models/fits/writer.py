@@ -23,7 +23,7 @@ from calbatch.models.fits import byteorder, checksum
 from calbatch.models.fits.layout import Layout, read_layout
 from calbatch.models.fits.output_hdus import CopiedHdu, OutputHdu, OutputImage, OutputTable, Updates
 from calbatch.models.fits.output_layout import ImageExtent, Receipt, lay_out
-from calbatch.models.storage.local_files import reserve_space, sync_folder
+from calbatch.models.storage.local_files import release_pages, reserve_space, sync_folder
 from calbatch.models.storage.location import Location, Url, location
 from calbatch.models.storage.scratch import clear_scratch, scratch_folder
 from calbatch.models.storage.upload_permits import Permit
@@ -90,7 +90,8 @@ class FitsWriter:
     hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order; the first is an OutputImage.
     fsync : bool
-        Whether to flush the file to disk before it gets its name.
+        Whether to flush the file to disk before it gets its name, and to release its pages from
+        the system's cache; for a URL, neither is done.
     tag : str
         Beginning of the unique part of the temporary name, by which the file can be found.
     staging : Path or Permit, optional
@@ -130,7 +131,7 @@ class FitsWriter:
         self._permit = staging if isinstance(staging, Permit) else None
         folder = staging if isinstance(staging, Path) else self._folder()
         self.temporary = folder / f".{self.path.name[:100]}.{tagged}.part"
-        self._fsync = fsync
+        self._fsync = fsync and not isinstance(self.path, Url)  # an upload reads its file at once
         with self._naming():
             self._extents = tuple(lay_out(hdus))
         if not self._extents:
@@ -242,6 +243,8 @@ class FitsWriter:
             if self._fsync:
                 os.fsync(descriptor)
             self._layout = read_layout(self.temporary)  # checks the written headers
+            if self._fsync:
+                release_pages(descriptor)
 
     def publish(self) -> Product:
         """Publish the complete file under its final name.

@@ -97,6 +97,18 @@ def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, loca
     assert 0 < max(held) <= REFERENCE_BYTES
 
 
+@pytest.mark.parametrize(("configured", "kept"), [(None, False), (2**20, True)])
+def test_a_place_for_few_exposures_keeps_no_references(simulated, tmp_path, configured, kept):
+    place = placement.Place("local", 1, "exposure", keeps_references=False)
+    with (
+        dask.config.set({reference_cache.SETTING: configured}),
+        placement.open_place(place) as few,
+    ):
+        calibrate_on(few, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
+        (held,) = few.client.run(reference_cache.cached_bytes).values()
+    assert bool(held) == kept
+
+
 @pytest.mark.parametrize(
     ("memory", "grain", "wanted"),
     [
@@ -109,8 +121,9 @@ def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, loca
 def test_workers_keep_references_as_far_as_memory_reaches(memory, grain, wanted):
     with dask.config.set({reference_cache.SETTING: None}):  # a cluster of this module has set it
         assert reference_bytes(memory, grain) == wanted
+        assert reference_bytes(memory, grain, keeps=False) == 0
     with dask.config.set({reference_cache.SETTING: 7}):
-        assert reference_bytes(memory, grain) == 7
+        assert reference_bytes(memory, grain, keeps=False) == 7
 
 
 def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
@@ -248,9 +261,13 @@ def test_small_batches_need_no_cluster():
 @pytest.mark.parametrize(
     ("wish", "exposures", "wanted"),
     [
-        (placement.SiteRequest("local", 4), 10, placement.Place("local", 4, "exposure")),
+        (placement.SiteRequest("local", 4), 100, placement.Place("local", 4, "exposure")),
         (placement.SiteRequest("local", 4), 3, placement.Place("local", 4, "tile")),
-        (placement.SiteRequest("local", 4, "exposure"), 3, placement.Place("local", 4, "exposure")),
+        (
+            placement.SiteRequest("local", 4, "exposure"),
+            3,
+            placement.Place("local", 4, "exposure", keeps_references=False),
+        ),
         (placement.SiteRequest("threads", 3), 10, placement.Place("threads", 3, "tile")),
         (placement.SiteRequest("sync"), 10, placement.Place("sync", 1, "tile")),
         (

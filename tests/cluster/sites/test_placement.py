@@ -17,6 +17,7 @@ from calbatch.cluster.sites.options import AddressOptions, LocalOptions, SlurmOp
 from calbatch.cluster.sites.placement import (
     FEW,
     FEW_BYTES,
+    REUSES,
     SMALL_BATCH,
     Place,
     SharedSite,
@@ -43,6 +44,10 @@ def sites(**configured):
     return dask.config.set({"calbatch.sites": configured})
 
 
+def local_place(workers, *, keeps=False):
+    return Place("local", workers, "exposure", keeps_references=keeps)
+
+
 # -- choosing ----------------------------------------------------------------------------------
 
 
@@ -50,13 +55,15 @@ def sites(**configured):
     ("request_", "exposures", "size", "place"),
     [
         (SiteRequest(), 9, SMALL_BATCH, Place("threads", CORES, "tile")),
-        (SiteRequest(), 9, LARGE, Place("local", AFFORDABLE, "exposure")),
+        (SiteRequest(), 9, LARGE, local_place(AFFORDABLE)),
         (SiteRequest(), 2, LARGE, Place("local", AFFORDABLE, "tile")),
-        (SiteRequest(workers=2), 9, LARGE, Place("local", 2, "exposure")),
+        (SiteRequest(workers=2), 9, LARGE, local_place(2, keeps=True)),
         (SiteRequest("local", workers=20), 9, 0, Place("local", 20, "tile")),
-        (SiteRequest("local", workers=20, grain="exposure"), 9, 0, Place("local", 20, "exposure")),
-        (SiteRequest("local", grain="exposure"), 2, 0, Place("local", 2, "exposure")),
-        (SiteRequest("local", grain="exposure"), 0, 0, Place("local", 1, "exposure")),
+        (SiteRequest("local", workers=20, grain="exposure"), 9, 0, local_place(20)),
+        (SiteRequest("local", grain="exposure"), 2, 0, local_place(2)),
+        (SiteRequest("local", grain="exposure"), 0, 0, local_place(1)),
+        (SiteRequest("local", workers=2), 2 * REUSES, 0, local_place(2)),
+        (SiteRequest("local", workers=2), 2 * REUSES + 1, 0, local_place(2, keeps=True)),
         (SiteRequest("threads"), 1, 0, Place("threads", CORES, "tile")),
         (SiteRequest("threads", workers=3), 1, 0, Place("threads", 3, "tile")),
         (SiteRequest("sync", workers=3), 1, LARGE, Place("sync", 1, "tile")),

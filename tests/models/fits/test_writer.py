@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.page_cache import PAGE, count_cached_pages, require_releasable_pages
 from support.written_files import PRIMARY, finish_file, image_part, random_array, two_fields
 
 from calbatch.models.errors import ModelError
@@ -271,6 +272,22 @@ def test_no_file_has_the_final_name_before_the_end(tmp_path):
     assert path.exists()
 
 
+@pytest.mark.parametrize("fsync", [True, False])
+def test_a_file_on_disk_leaves_the_memory_of_the_system(tmp_path, monkeypatch, fsync):
+    require_releasable_pages(tmp_path)
+    monkeypatch.setattr(byteorder, "SCRATCH_BYTES", 1 << 18)
+    array = np.ones((4, 512, 512), "f4")
+    writer = FitsWriter(tmp_path / "a.fits", [PRIMARY, image_part("sci", array)], fsync=fsync)
+    writer.prepare()
+    rows = [(0, 256), (256, 512)]
+    writer.finish([writer.write_rows("sci", r, array[:, slice(*r)]) for r in rows])
+    pages = array.nbytes // PAGE
+    if fsync:
+        assert count_cached_pages(writer.path) == 0
+    else:
+        assert count_cached_pages(writer.path) >= pages
+
+
 def test_an_aborted_file_leaves_nothing(tmp_path):
     writer, data, _ = two_fields(tmp_path / "a.fits")
     writer.prepare()
@@ -346,7 +363,13 @@ def test_rows_are_flushed_as_they_are_written_if_the_file_is(tmp_path, monkeypat
     array = np.zeros((300, 500), "f4")
     parts = [PRIMARY, image_part("sci", array)]
     write_fits(tmp_path / "a.fits", parts, {"sci": array}, fsync=fsync)
-    assert sum(length for _, length, _ in advised) == (array.nbytes // 4096 - 1) * 4096 * fsync
+    if fsync:
+        (first, length, _), (start, before, _), whole = advised
+        assert length == (array.nbytes // 4096 - 1) * 4096
+        assert first - 4096 < start + before <= first  # those before are released
+        assert whole[:2] == (0, 0)
+    else:
+        assert advised == []
 
 
 @pytest.mark.parametrize("fsync", [False, True])

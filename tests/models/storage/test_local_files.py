@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.page_cache import PAGE, count_cached_pages, require_releasable_pages
 
 from calbatch.models.errors import ChangedError, FileError, StorageError
 from calbatch.models.storage import local_files
@@ -14,6 +15,7 @@ from calbatch.models.storage.local_files import (
     LocalFile,
     OpenLocalFile,
     begin_flush,
+    release_pages,
     whole_pages,
 )
 from calbatch.models.storage.stamps import Hashing
@@ -151,6 +153,32 @@ def test_flushing_early_changes_no_bytes(tmp_path, bounds):
         file.write(content)
         file.flush()
         begin_flush(file.fileno(), *bounds)
+        os.fsync(file.fileno())
+    assert (tmp_path / "a").read_bytes() == content
+
+
+def test_flushing_early_releases_the_pages_before(tmp_path):
+    require_releasable_pages(tmp_path)
+    size, path = 1 << 24, tmp_path / "a"
+    with path.open("w+b", buffering=0) as file:
+        for _ in range(2):
+            file.write(bytes(size))
+            os.fsync(file.fileno())
+        file.write(bytes(size))
+        begin_flush(file.fileno(), 2 * size, 2 * size + 100)  # too short
+        assert count_cached_pages(path) == 3 * size // PAGE
+        begin_flush(file.fileno(), 2 * size, 3 * size)
+        # The system keeps pages in groups, and those that are only in part in the range.
+        left = count_cached_pages(path) - 2 * size // PAGE
+        assert abs(left) < size // PAGE // 4
+
+
+def test_pages_that_are_not_on_disk_are_not_released(tmp_path):
+    content = bytes(range(256)) * 4096
+    with (tmp_path / "a").open("w+b") as file:
+        file.write(content)
+        file.flush()
+        release_pages(file.fileno())
         os.fsync(file.fileno())
     assert (tmp_path / "a").read_bytes() == content
 
