@@ -103,13 +103,17 @@ class Setting:
 
         With ``again``, calbatch knows its earlier batches, and calibrates nothing twice.
 
-        Only products of earlier runs are kept, and are replaced. New files would need memory that
-        the machine has never used; a virtual machine requests each such page from its host, which
-        can take longer than the calibration.
+        On the disk, each run writes new files, and begins when everything is written that an
+        earlier one has left in the system's cache. In memory, products of earlier runs are
+        replaced: new ones would need memory that the machine has never used. A virtual machine
+        requests each such page from its host, which can take longer than the calibration.
         """
-        output.mkdir(parents=True, exist_ok=True)
         if not again:
-            shutil.rmtree(output / ".calbatch", ignore_errors=True)
+            is_on_disk = output.is_relative_to(self.disk)
+            shutil.rmtree(output if is_on_disk else output / ".calbatch", ignore_errors=True)
+            if is_on_disk:
+                os.sync()
+        output.mkdir(parents=True, exist_ok=True)
         before = _stamps(output)
         references = (inputs or self.full_frames).environment
         result = run(commands, {**references, **QUIET, **environment}, memory=memory)
@@ -119,7 +123,7 @@ class Setting:
         return result
 
     def fill(self, output: Path) -> None:
-        """Write the products of all exposures to a folder, for later runs to replace."""
+        """Calibrate all exposures; later runs find compiled kernels and, in memory, products."""
         count = max(self.counts)
         self.run([self.calbatch("detector1", count, output)], output, 2 * count)
 

@@ -28,7 +28,7 @@ from calbatch.models.fits.output_hdus import (
 )
 from calbatch.models.fits.row_runs import Run, find_runs
 from calbatch.models.storage import files
-from calbatch.models.storage.local_files import begin_flush
+from calbatch.models.storage.local_files import READ_AHEAD, begin_flush
 
 Array = npt.NDArray[Any]
 
@@ -131,7 +131,7 @@ class ImageExtent(HduExtent):
         if to_disk:
             for position, size in runs:
                 first = self.data_offset + position
-                begin_flush(descriptor, first, first + size)
+                begin_flush(descriptor, first, first + size, self.data_offset + READ_AHEAD)
         return Receipt(self.field, rows, total)
 
     def _require_fit(self, rows: tuple[int, int], array: Array) -> None:

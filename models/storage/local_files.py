@@ -23,7 +23,9 @@ from calbatch.models.errors import (
 )
 from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Hashing, Range, ReadAt, Stamp
 
-_READ_AHEAD = 1 << 16
+READ_AHEAD = 1 << 16
+"""Bytes that are read at a time where headers are read."""
+
 _PAGE = 1 << 12
 _WORTH_FLUSHING = 1 << 18
 """Bytes from which on a range of a file is written to disk early."""
@@ -200,12 +202,12 @@ class _ReadAhead:
 
     def __call__(self, position: int, count: int) -> bytes:
         """Return the bytes at a position, fewer where the file ends."""
-        if count >= _READ_AHEAD:
+        if count >= READ_AHEAD:
             return self._read(position, count)
         at = position - self._start
-        is_whole = len(self._piece) == _READ_AHEAD  # a shorter piece ends where the file does
+        is_whole = len(self._piece) == READ_AHEAD  # a shorter piece ends where the file does
         if not 0 <= at <= len(self._piece) - (count if is_whole else 0):
-            self._start, self._piece, at = position, self._read(position, _READ_AHEAD), 0
+            self._start, self._piece, at = position, self._read(position, READ_AHEAD), 0
         return self._piece[at : at + count]
 
 
@@ -244,18 +246,28 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def begin_flush(descriptor: int, start: int, stop: int) -> None:
+def begin_flush(descriptor: int, start: int, stop: int, floor: int = 0) -> None:
     """Begin to write a range of a file to disk, without waiting, if the system supports it.
 
     What `os.fsync` waits for later is then done already. Pages at both ends are left out if other
     bytes of them may follow. These pages stay in the system's cache, since they are not on disk
     when the advice is given; those before them, as many again, are released if they are.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file.
+    start, stop : int
+        The range, in bytes.
+    floor : int
+        Position before which no pages are released, such as those of a header to be read again.
     """
     pages = whole_pages(start, stop)
     if pages:
         release_pages(descriptor, pages.start, len(pages))
-        if before := min(start, len(pages)):
-            release_pages(descriptor, start - before, before)
+        before = max(floor, start - len(pages))
+        if before < start:
+            release_pages(descriptor, before, start - before)
 
 
 def release_pages(descriptor: int, start: int = 0, size: int = 0) -> None:
