@@ -69,15 +69,16 @@ def measure(setting: Setting) -> list[Table]:
     runs = Runs(setting, setting.disk / "calbatch-benchmark")
     setting.fill(runs.output)
     try:
+        # One program after the other in each round, rather than both in turn for each number of
+        # exposures: a virtual machine may return to its host the memory that jwst has used, and
+        # only the batch that follows would pay for that.
         for repeat in range(max(setting.repeats, setting.jwst_repeats)):
-            for count in counts:
-                if repeat < setting.jwst_repeats:
-                    runs.measure(JWST, count)
-                if repeat < setting.repeats:
-                    runs.measure(CALBATCH, count)
-                    runs.measure_idle(count)
-            for count in between if repeat < setting.repeats else ():
+            for count in sorted([*counts, *between]) if repeat < setting.repeats else ():
                 runs.measure(CALBATCH, count)
+                if count in counts:
+                    runs.measure_idle(count)
+            for count in counts if repeat < setting.jwst_repeats else ():
+                runs.measure(JWST, count)
     finally:
         shutil.rmtree(runs.output, ignore_errors=True)
     ratios = [_ratios(runs, counts)] if setting.jwst_repeats else []
