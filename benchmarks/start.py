@@ -69,9 +69,9 @@ def measure(setting: Setting) -> list[Table]:
     runs = Runs(setting, setting.disk / "calbatch-benchmark")
     setting.fill(runs.output)
     try:
-        # One program after the other in each round, rather than both in turn for each number of
-        # exposures: a virtual machine may return to its host the memory that jwst has used, and
-        # only the batch that follows would pay for that.
+        # calbatch before jwst in each round, rather than both in turn for each number of exposures:
+        # a virtual machine may return to its host the memory that jwst has used, and the batch that
+        # follows pays for that, here the one of a single exposure.
         for repeat in range(max(setting.repeats, setting.jwst_repeats)):
             for count in sorted([*counts, *between]) if repeat < setting.repeats else ():
                 runs.measure(CALBATCH, count)
@@ -96,7 +96,7 @@ def _costs(runs: Runs, counts: list[int]) -> Table:
                 row = [program, str(count), wall, cpu, min(walls), max(walls)]
                 table.rows.append(row)
     table.notes = [
-        "From exec to exit, kernels compiled, medians of runs in turn. Inputs and references are",
+        "From exec to exit, kernels compiled, medians of rounds. Inputs and references are",
         "in memory, products are new files on a disk, calbatch's with fsync. jwst, which leaves",
         "its products to the system's cache: two processes, each with half of the files, and one",
         "process for one exposure. Each run begins when that cache is written.",

@@ -187,7 +187,7 @@ def affordable_workers() -> int:
     return max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))
 
 
-def reference_bytes(memory: int, grain: str, *, keeps: bool = True) -> int:
+def reference_bytes(memory: int, grain: str) -> int:
     """Return the bytes of decoded references that a worker keeps between exposures.
 
     Parameters
@@ -196,17 +196,13 @@ def reference_bytes(memory: int, grain: str, *, keeps: bool = True) -> int:
         Bytes that the worker may use.
     grain : {"exposure", "tile"}
         Size of a task. With tiles, exposures are too few for references to be kept and reused.
-    keeps : bool
-        Whether they are kept at all unless dask's configuration has a limit.
     """
     import dask
 
     configured: int | None = dask.config.get(reference_cache.SETTING, None)
     if configured is not None:
         return configured
-    if not keeps or grain != "exposure":
-        return 0
-    return min(REFERENCE_BYTES, max(0, memory - WORKER_BYTES) // 2)
+    return min(REFERENCE_BYTES, max(0, memory - WORKER_BYTES) // 2) if grain == "exposure" else 0
 
 
 def _close(cluster: Any, others: Container[int | None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -26,11 +26,11 @@ Measured on two cores with full frames of 10 groups: three take 2.3 s in threads
 cluster, four 2.9 s and 2.6 s.
 """
 
-REUSES = 4
-"""Exposures of a worker from which on it keeps decoded references for the next ones.
+REUSES = 3
+"""A worker that has more exposures than this keeps decoded references for the next ones.
 
-Measured with the same exposures: with up to four for each worker, new memory for the references
-takes as long as reading them again, and with 12, a batch takes a tenth less time if they are kept.
+Measured with the same exposures: with two or three for each worker, new memory for the references
+takes longer than reading them again; with 12, a batch takes a tenth less time if they are kept.
 """
 
 IN_PROCESS = ("threads", "sync")
@@ -216,6 +216,11 @@ def choose_place(
             f"scheduler {scheduler!r}: must be auto, local, threads, sync, or an address such as "
             "tcp://127.0.0.1:8786"
         )
+    return _place_locally(request, exposures, has_killed=has_killed)
+
+
+def _place_locally(request: SiteRequest, exposures: int, *, has_killed: bool) -> Place:
+    """Return the place of worker processes on this machine."""
     workers = request.workers or _affordable_workers()
     grain = request.grain
     if grain == "auto":  # with fewer exposures than workers, some workers would be idle
@@ -223,7 +228,7 @@ def choose_place(
     if grain == "exposure" and not request.workers:
         workers = max(1, min(workers, exposures))
     keeps_references = grain != "exposure" or exposures > REUSES * workers
-    return Place(scheduler, workers, grain, keeps_references=keeps_references)
+    return Place("local", workers, grain, keeps_references=keeps_references)
 
 
 def _grain_elsewhere(request: SiteRequest) -> str:
@@ -272,20 +277,26 @@ def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractCo
     site = place.site
     if site is None:
         return _in_this_process(InProcess(place.threads))
-    opened = open_site(site, place.grain, batch)
-    return opened if place.keeps_references else _without_references(opened)
+    return _open_configured(place, open_site(site, place.grain, batch))
 
 
 @contextmanager
-def _without_references(opened: AbstractContextManager[Site]) -> Iterator[Site]:
-    """Open a site whose workers keep no references, unless dask's configuration has a limit."""
+def _open_configured(place: Place, opened: AbstractContextManager[Site]) -> Iterator[Site]:
+    with configure_references(place), opened as site:
+        yield site
+
+
+@contextmanager
+def configure_references(place: Place) -> Iterator[None]:
+    """Set the limit of kept references to 0 if the place keeps none, unless one is configured."""
     import dask
 
     from calbatch.models.tiling import reference_cache
 
-    configured = dask.config.get(reference_cache.SETTING, None)
-    with dask.config.set({reference_cache.SETTING: configured or 0}), opened as site:
-        yield site
+    given = dask.config.get(reference_cache.SETTING, None)
+    is_open = given is None and not place.keeps_references
+    with dask.config.set({reference_cache.SETTING: 0}) if is_open else nullcontext():
+        yield
 
 
 @contextmanager

@@ -90,8 +90,8 @@ class FitsWriter:
     hdus : sequence of OutputImage, OutputTable or CopiedHdu
         The HDUs in order; the first is an OutputImage.
     fsync : bool
-        Whether to flush the file to disk before it gets its name, and to release its pages from
-        the system's cache; for a URL, neither is done.
+        Whether to flush the file to disk before it gets its name. Unless it is uploaded, its pages
+        then leave the system's cache.
     tag : str
         Beginning of the unique part of the temporary name, by which the file can be found.
     staging : Path or Permit, optional
@@ -131,7 +131,9 @@ class FitsWriter:
         self._permit = staging if isinstance(staging, Permit) else None
         folder = staging if isinstance(staging, Path) else self._folder()
         self.temporary = folder / f".{self.path.name[:100]}.{tagged}.part"
-        self._fsync = fsync and not isinstance(self.path, Url)  # an upload reads its file at once
+        self._fsync = fsync
+        # An upload reads its file right away, from the system's cache.
+        self._releases = fsync and not isinstance(self.path, Url)
         with self._naming():
             self._extents = tuple(lay_out(hdus))
         if not self._extents:
@@ -193,7 +195,7 @@ class FitsWriter:
         if field not in self._fields:
             raise ModelError(f"{self.path}: has no field {field!r}, only {list(self._fields)}")
         with self._naming(), self._open_for_writing() as descriptor:
-            return self._fields[field].write_rows(descriptor, rows, array, to_disk=self._fsync)
+            return self._fields[field].write_rows(descriptor, rows, array, to_disk=self._releases)
 
     def narrow(self, fields: Iterable[str]) -> Self:
         """Return a small copy for other processes, which can only write rows of some fields."""
@@ -243,7 +245,7 @@ class FitsWriter:
             if self._fsync:
                 os.fsync(descriptor)
             self._layout = read_layout(self.temporary)  # checks the written headers
-            if self._fsync:
+            if self._releases:
                 release_pages(descriptor)
 
     def publish(self) -> Product:

@@ -250,8 +250,8 @@ def begin_flush(descriptor: int, start: int, stop: int, floor: int = 0) -> None:
     """Begin to write a range of a file to disk, without waiting, if the system supports it.
 
     What `os.fsync` waits for later is then done already. Pages at both ends are left out if other
-    bytes of them may follow. These pages stay in the system's cache, since they are not on disk
-    when the advice is given; those before them, as many again, are released if they are.
+    bytes of them may follow. Most of these pages stay in the system's cache, since they are not on
+    disk when the advice is given; those before them, as many again, are released if they are.
 
     Parameters
     ----------

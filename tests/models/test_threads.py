@@ -183,9 +183,11 @@ def test_a_call_that_fails_because_its_work_is_cancelled_is_cancelled(_):
         work.call_when_cancelled(hang_up)  # before or after the cancellation of the call
         thread = threading.Thread(target=cancel)
         thread.start()
-        with pytest.raises(CancelledError):
-            call_in_daemon(fail)
-        ended.set()
+        try:
+            with pytest.raises(CancelledError):
+                call_in_daemon(fail)
+        finally:
+            ended.set()
         thread.join(GENEROUS)
 
 

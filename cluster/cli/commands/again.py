@@ -132,7 +132,8 @@ def watch(
     output = require_writable_place(step.output_dir or ".")
     selection = UnitSelection(step, output, arrivals, say)
     status, last, is_behind, reported = EXIT_STATUS["done"], time.monotonic(), False, ""
-    with placement.SharedSite(placement.choose_place(order.site, 1000, 2**40)) as site:
+    where = replace(placement.choose_place(order.site, 1000, 2**40), keeps_references=True)
+    with placement.SharedSite(where) as site:  # exposures have no end
         while idle is None or time.monotonic() - last < idle:
             started, units = time.monotonic(), selection.select()
             is_behind = units is not None

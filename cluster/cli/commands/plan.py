@@ -324,8 +324,8 @@ def _reference_memory(needs: Forecast, place: placement.Place) -> int:
 
     from calbatch.cluster.sites.local import reference_bytes
 
-    memory = MEMORY_LIMIT // place.workers
-    limit = reference_bytes(memory, place.grain, keeps=place.keeps_references)
+    with placement.configure_references(place):
+        limit = reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
     return place.workers * max(kind.budget.limit_references(limit) for kind in needs.groups)
 
 

@@ -97,12 +97,14 @@ def test_workers_keep_references_for_the_next_exposure(simulated, tmp_path, loca
     assert 0 < max(held) <= REFERENCE_BYTES
 
 
+FEW_EXPOSURES = placement.Place("local", 1, "exposure", keeps_references=False)
+
+
 @pytest.mark.parametrize(("configured", "kept"), [(None, False), (2**20, True)])
 def test_a_place_for_few_exposures_keeps_no_references(simulated, tmp_path, configured, kept):
-    place = placement.Place("local", 1, "exposure", keeps_references=False)
     with (
         dask.config.set({reference_cache.SETTING: configured}),
-        placement.open_place(place) as few,
+        placement.open_place(FEW_EXPOSURES) as few,
     ):
         calibrate_on(few, "detector1", simulated.exposures, tmp_path / "out", tile_rows=16)
         (held,) = few.client.run(reference_cache.cached_bytes).values()
@@ -121,9 +123,11 @@ def test_a_place_for_few_exposures_keeps_no_references(simulated, tmp_path, conf
 def test_workers_keep_references_as_far_as_memory_reaches(memory, grain, wanted):
     with dask.config.set({reference_cache.SETTING: None}):  # a cluster of this module has set it
         assert reference_bytes(memory, grain) == wanted
-        assert reference_bytes(memory, grain, keeps=False) == 0
-    with dask.config.set({reference_cache.SETTING: 7}):
-        assert reference_bytes(memory, grain, keeps=False) == 7
+        with placement.configure_references(FEW_EXPOSURES):
+            assert reference_bytes(memory, grain) == 0
+    given = dask.config.set({reference_cache.SETTING: 7})
+    with given, placement.configure_references(FEW_EXPOSURES):
+        assert reference_bytes(memory, grain) == 7
 
 
 def test_one_failure_stops_nothing_else(simulated, tmp_path, site):
