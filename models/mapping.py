@@ -46,7 +46,8 @@ class MappedArrays(LazyArrays):
             A module-level function on NumPy arrays. Its positional parameters name the fields
             that it reads, each (…, rows, columns), those with a default only if ``optional``
             lists them; its keyword-only parameters are the ``arguments``. It returns the outputs
-            in order, with the same rows and columns, and must not change its inputs.
+            in order, with the same rows and columns, and must not change its inputs, except its
+            first field where `calbatch.models.tiling.plan.MAY_OVERWRITE` allows it.
         outputs : sequence of str
             The fields that it returns.
         radius : int
@@ -63,7 +64,7 @@ class MappedArrays(LazyArrays):
         **arguments
             Plain values; readers (such as `rows` of another model), of which the kernel receives
             the tile's rows and columns; reductions, of which it receives the value;
-            `calbatch.models.tiling.plan.REGION` or `CORE`.
+            `calbatch.models.tiling.plan.REGION`, `CORE` or `MAY_OVERWRITE`.
 
         Raises
         ------

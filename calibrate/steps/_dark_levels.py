@@ -19,24 +19,24 @@ Bounds = tuple[int, int]
 
 
 @view_kernel
-def subtract_levels(data: Array, levels: Array, integration: Array, result: Array) -> None:
-    """Subtract from each integration its level: ``result = data - levels[integration]`` (D1)."""
+def subtract_levels(levels: Array, integration: Array, data: Array) -> None:
+    """Subtract from each integration its level, in place: ``data - levels[integration]`` (D1)."""
     ints, groups, rows, _ = data.shape
     for group in range(groups):
         for y in range(rows):
             for i in range(ints):
-                level = levels[integration[i], group, y]
-                _subtract(data[i, group, y], level, result[i, group, y])
+                subtract_known(levels[integration[i], group, y], data[i, group, y])
 
 
-# Loops along a row are separate functions so that all of them are vectorized. NaN counts as zero.
+# Loops along a row are separate functions so that all of them are vectorized.
 
 
 @inner_view_kernel
-def _subtract(values: Array, level: Array, result: Array) -> None:
+def subtract_known(level: Array, values: Array) -> None:
+    """Subtract a row of levels, in place; NaN counts as zero."""
     for x in range(values.size):
         dark = level[x]
-        result[x] = values[x] - (dark if dark == dark else np.float32(0))
+        values[x] -= dark if dark == dark else np.float32(0)
 
 
 @kernel

@@ -45,6 +45,16 @@ def _begin_with_two(values: Array, factor: Array, lower: Array, result: Array) -
 
 
 @inner_view_kernel
+def _begin_with_four(
+    values: Array, first: Array, second: Array, third: Array, fourth: Array, result: Array
+) -> None:
+    for x in range(values.size):
+        value = values[x]
+        high = (first[x] * value + second[x]) * value
+        result[x] = ((high + third[x]) * value + fourth[x]) * value
+
+
+@inner_view_kernel
 def _continue(values: Array, factor: Array, lower: Array, result: Array) -> None:
     for x in range(values.size):
         value = values[x]
@@ -74,9 +84,15 @@ def _evaluate_powers(values: Array, coeffs: Array, result: Array) -> None:
     last = coeffs.shape[0] - 1
     if last % 2 == 1:
         _begin(values, coeffs[last], result)
+        last -= 1
+    elif last == 2:
+        _begin_with_two(values, coeffs[2], coeffs[1], result)
+        last = 0
     else:
-        _begin_with_two(values, coeffs[last], coeffs[last - 1], result)
-    for term in range(last - 2 + last % 2, 1, -2):
+        high, low = coeffs[last - 1], coeffs[last - 2]
+        _begin_with_four(values, coeffs[last], high, low, coeffs[last - 3], result)
+        last -= 4
+    for term in range(last, 1, -2):
         _continue(values, coeffs[term], coeffs[term - 1], result)
 
 
@@ -113,24 +129,34 @@ def _copy_usable(
 
 
 @inner_view_kernel
-def _linearize_row(data: Array, groupdq: Array, y: int, usable: Array, linear: Array) -> None:
+def _replace_unsaturated(powers: Array, factor: Array, groupdq: Array, values: Array) -> None:
+    """Add the constant term; saturated samples keep their measured values."""
+    for x in range(values.size):
+        measured, linear = values[x], powers[x] + factor[x]
+        values[x] = measured if groupdq[x] & SATURATED != NONE else linear
+
+
+@inner_view_kernel
+def _linearize_row(groupdq: Array, y: int, usable: Array, powers: Array, data: Array) -> None:
+    """Apply the polynomials of a row to all groups, in place; ``powers`` is scratch."""
     for i in range(data.shape[0]):
         for group in range(data.shape[1]):
-            values, result = data[i, group, y], linear[i, group, y]
-            _evaluate_powers(values, usable, result)
-            _finish(values, usable[0], groupdq[i, group, y], result)
+            values = data[i, group, y]
+            _evaluate_powers(values, usable, powers)
+            _replace_unsaturated(powers, usable[0], groupdq[i, group, y], values)
 
 
 @kernel
 def linearize_groups(
-    data: Array, groupdq: Array, coeffs: Array, ref_dq: Array, linear: Array, flags: Array
+    groupdq: Array, coeffs: Array, ref_dq: Array, data: Array, flags: Array
 ) -> None:
-    """Apply each pixel's polynomial to all its unsaturated groups."""
+    """Apply each pixel's polynomial to all its unsaturated groups, in place."""
     _, _, rows, cols = data.shape
     usable, bad = np.empty((coeffs.shape[0], cols), np.float32), np.empty(cols, np.bool_)
+    powers = np.empty(cols, np.float32)
     for y in range(rows):
         _copy_usable(coeffs, y, ref_dq[y], bad, usable, flags[y])
-        _linearize_row(data, groupdq, y, usable, linear)
+        _linearize_row(groupdq, y, usable, powers, data)
 
 
 @inner_view_kernel

@@ -20,6 +20,7 @@ from calbatch.calibrate.steps._ramps import Readout, as_ramp, for_kernels
 from calbatch.models.datamodels import DarkMIRIModel, DarkModel, RampModel
 from calbatch.models.fits.readers import ConstantReader, Reader
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 
 Array = npt.NDArray[Any]
 
@@ -59,6 +60,7 @@ class DarkCurrentStep(Step):
             levels=levels_of(ramp, reference, max(integration) + 1),
             dark_dq=flags_of(reference),
             integration=integration,
+            overwrite_data=MAY_OVERWRITE,
         )
 
     def shared_files(self) -> Mapping[str, str]:
@@ -83,7 +85,13 @@ class DarkCurrentStep(Step):
 
 
 def subtract_dark(
-    data: Array, pixeldq: Array, *, levels: Array, dark_dq: Array, integration: tuple[int, ...]
+    data: Array,
+    pixeldq: Array,
+    *,
+    levels: Array,
+    dark_dq: Array,
+    integration: tuple[int, ...],
+    overwrite_data: bool = False,
 ) -> tuple[Array, Array]:
     """Return the ramp minus the dark, and the pixel flags combined with the dark's.
 
@@ -100,10 +108,11 @@ def subtract_dark(
         Flags, (rows, columns) or (dark integrations, 1, rows, columns), which are combined.
     integration : tuple of int
         The index of the dark's integration for each integration of the exposure.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
     """
-    data, levels = for_kernels(data, levels)
-    result = np.empty_like(data)
-    subtract_levels(data, levels.reshape(-1, *levels.shape[-3:]), np.array(integration), result)
+    result, levels = for_kernels(data if overwrite_data else data.copy(), levels)
+    subtract_levels(levels.reshape(-1, *levels.shape[-3:]), np.array(integration), result)
     if dark_dq.ndim == 4:
         dark_dq = np.bitwise_or.reduce(dark_dq[:, 0], axis=0)
     return result, pixeldq | dark_dq

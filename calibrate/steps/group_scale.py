@@ -13,6 +13,7 @@ from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +32,8 @@ class GroupScaleStep(Step):
         ramp = as_ramp(exposure, before_refpix=True)
         frames = header_number(ramp, "meta.exposure.nframes")
         factor = group_scale_factor(frames, header_number(ramp, "meta.exposure.frame_divisor"))
-        return ramp.map_tiles(scale_groups, outputs=("data",), factor=factor)
+        arguments: dict[str, Any] = {"factor": factor, "overwrite_data": MAY_OVERWRITE}
+        return ramp.map_tiles(scale_groups, outputs=("data",), **arguments)
 
 
 def group_scale_factor(frames: int | None, divisor: int | None) -> float:
@@ -51,6 +53,9 @@ def group_scale_factor(frames: int | None, divisor: int | None) -> float:
     return divisor / frames
 
 
-def scale_groups(data: Array, *, factor: float) -> Array:
-    """Return the counts (DN) times ``factor``, in the data's own precision."""
-    return data * np.float32(factor)
+def scale_groups(data: Array, *, factor: float, overwrite_data: bool = False) -> Array:
+    """Return the counts (DN) times ``factor``, in the data's own precision.
+
+    With ``overwrite_data``, they take the place of ``data``.
+    """
+    return np.multiply(data, np.float32(factor), out=data if overwrite_data else None)

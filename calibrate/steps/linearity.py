@@ -21,6 +21,7 @@ from calbatch.calibrate.steps._ramps import (
 from calbatch.models.datamodels import RampModel
 from calbatch.models.dq import SATURATED
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 
 Array = npt.NDArray[Any]
 
@@ -53,6 +54,7 @@ class LinearityStep(Step):
             reference_dq=reference.rows("dq") if reference.has("dq") else None,
             inverse=reference.rows("inv_coeffs") if frames > 1 else None,
             frames=frames,
+            overwrite_data=MAY_OVERWRITE,
         )
 
 
@@ -66,6 +68,7 @@ def linearize(
     reference_dq: Array | None,
     inverse: Array | None,
     frames: int,
+    overwrite_data: bool = False,
 ) -> tuple[Array, ...]:
     """Return linear counts and the pixel flags; saturated groups are unchanged.
 
@@ -90,6 +93,8 @@ def linearize(
         reads averaged in a group are reconstructed along a steady ramp and linearized one by one.
     frames : int
         Reads averaged in a group.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
 
     Returns
     -------
@@ -98,13 +103,15 @@ def linearize(
         coefficient is NaN, or the linear coefficient is zero.
     """
     flagged = np.zeros_like(pixeldq) if reference_dq is None else reference_dq
-    data, groupdq, coeffs, flagged = for_kernels(data, groupdq, coeffs, flagged)
-    linear, flags = np.empty_like(data), pixeldq.copy()
+    groupdq, coeffs, flagged = for_kernels(groupdq, coeffs, flagged)
+    flags = pixeldq.copy()
     # A single group has no slope along which reads could be reconstructed.
     if inverse is None or data.shape[1] == 1:
-        linearize_groups(data, groupdq, coeffs, flagged, linear, flags)
+        (linear,) = for_kernels(data if overwrite_data else data.copy())
+        linearize_groups(groupdq, coeffs, flagged, linear, flags)
     else:
-        (inverse,) = for_kernels(inverse)
+        data, inverse = for_kernels(data, inverse)
+        linear = np.empty_like(data)
         linearize_reads(data, groupdq, coeffs, inverse, flagged, frames, linear, flags)
     if zeroframe is None:
         return linear, flags
@@ -114,7 +121,6 @@ def linearize(
 def _linearize_zero_frames(zeroframe: Array, coeffs: Array, flagged: Array) -> Array:
     """Return linear zero frames, as ramps of a single group; zero is left as it is."""
     unusable = np.where(zeroframe == 0, np.uint8(SATURATED), np.uint8(0))
-    data, groupdq = for_kernels(zeroframe[:, np.newaxis], unusable[:, np.newaxis])
-    linear, ignored = np.empty_like(data), np.zeros_like(flagged)
-    linearize_groups(data, groupdq, coeffs, flagged, linear, ignored)
+    linear, groupdq = for_kernels(zeroframe[:, np.newaxis].copy(), unusable[:, np.newaxis])
+    linearize_groups(groupdq, coeffs, flagged, linear, np.zeros_like(flagged))
     return linear[:, 0]

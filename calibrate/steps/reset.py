@@ -14,6 +14,7 @@ from calbatch.calibrate.step import SkipStep, Step
 from calbatch.calibrate.steps._ramps import as_ramp
 from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +41,7 @@ class ResetStep(Step):
             anomaly=reference.rows("data").planes(planes.slices),
             anomaly_dq=reference.rows("dq"),
             integration=planes.integration,
+            overwrite_data=MAY_OVERWRITE,
         )
 
 
@@ -102,6 +104,7 @@ def subtract_reset(
     anomaly: Array,
     anomaly_dq: Array,
     integration: tuple[int, ...],
+    overwrite_data: bool = False,
 ) -> tuple[Array, Array]:
     """Return the ramp minus the reset anomaly, and the pixel flags with the reference's.
 
@@ -116,8 +119,10 @@ def subtract_reset(
         groups beyond the reference's have no anomaly.
     integration : tuple of int
         The index of the reference's integration for each integration of the exposure.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
     """
-    result = data.copy()
+    result = data if overwrite_data else data.copy()
     for counts, which in zip(result, integration, strict=True):
         level = anomaly[which]
         counts[: len(level)] -= np.where(np.isnan(level), np.float32(0), level)

@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from calbatch.calibrate.step import Step
-from calbatch.calibrate.steps._ramps import as_ramp, zero_frames_of
+from calbatch.calibrate.steps._dark_levels import subtract_known
+from calbatch.calibrate.steps._ramps import as_ramp, for_kernels, zero_frames_of
 from calbatch.models.datamodels import RampModel
+from calbatch.models.jit import view_kernel
 from calbatch.models.model import DataModel
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 
 Array = npt.NDArray[Any]
 
@@ -34,11 +37,18 @@ class SuperBiasStep(Step):
             alone={"pixeldq": add_flags},
             bias=reference.rows("data"),
             bias_dq=reference.rows("dq"),
+            overwrite_data=MAY_OVERWRITE,
         )
 
 
 def subtract_bias(
-    data: Array, pixeldq: Array, zeroframe: Array | None = None, *, bias: Array, bias_dq: Array
+    data: Array,
+    pixeldq: Array,
+    zeroframe: Array | None = None,
+    *,
+    bias: Array,
+    bias_dq: Array,
+    overwrite_data: bool = False,
 ) -> tuple[Array, ...]:
     """Return the ramp minus its bias, and the pixel flags combined with the bias's.
 
@@ -53,12 +63,26 @@ def subtract_bias(
         values, which stay zero. With these, the third result is the zero frames minus the bias.
     bias : ndarray
         Bias (DN), (rows, columns); NaN counts as zero.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
     """
     flags = add_flags(pixeldq, bias_dq=bias_dq)
-    known = np.where(np.isnan(bias), np.float32(0), bias)
+    result, bias = for_kernels(data if overwrite_data else data.copy(), bias)
+    subtract_from_groups(bias, result)
     if zeroframe is None:
-        return data - known, flags
-    return data - known, flags, np.where(zeroframe == 0, np.float32(0), zeroframe - known)
+        return result, flags
+    known = np.where(np.isnan(bias), np.float32(0), bias)
+    return result, flags, np.where(zeroframe == 0, np.float32(0), zeroframe - known)
+
+
+@view_kernel
+def subtract_from_groups(bias: Array, data: Array) -> None:
+    """Subtract the bias, (rows, columns), from every group of a ramp, in place."""
+    integrations, groups, rows, _ = data.shape
+    for i in range(integrations):
+        for group in range(groups):
+            for y in range(rows):
+                subtract_known(bias[y], data[i, group, y])
 
 
 def add_flags(pixeldq: Array, *, bias_dq: Array) -> Array:

@@ -25,6 +25,7 @@ from calbatch.models.tiling.portable import make_portable
 from calbatch.models.tiling.tile import (
     CORE,
     INDEPENDENT_READS,
+    MAY_OVERWRITE,
     REGION,
     Array,
     Region,
@@ -33,9 +34,9 @@ from calbatch.models.tiling.tile import (
 )
 
 __all__ = [
-    "CORE", "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode", "PlanNode",
-    "Reduction", "ReductionSpec", "Region", "ReplaceField", "SourceNode", "SourcePixels",
-    "ValueSlot", "apply_operations", "build_call",
+    "CORE", "MAY_OVERWRITE", "REGION", "AssignNode", "KernelCall", "Operation", "OperationNode",
+    "PlanNode", "Reduction", "ReductionSpec", "Region", "ReplaceField", "SourceNode",
+    "SourcePixels", "ValueSlot", "apply_operations", "build_call",
 ]  # fmt: skip
 
 
@@ -99,8 +100,8 @@ class KernelCall:
     outputs : mapping
         The fields it returns, and their types.
     arguments : mapping
-        Keyword arguments: plain values, readers, `REGION`, `CORE` or slots for the values of
-        reductions.
+        Keyword arguments: plain values, readers, `REGION`, `CORE`, `MAY_OVERWRITE`, or slots for
+        the values of reductions.
     radius : int
         The number of neighbouring rows and columns that a pixel depends on.
     row_counts : tuple of str
@@ -128,8 +129,9 @@ class KernelCall:
 
     def run_kernel(self, tile: Tile, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run the kernel on the tile's arrays and return its results as a tuple."""
+        # Arguments first: the list of arrays would be another reference to them.
+        arguments = {k: self._argument(v, tile, values) for k, v in self.arguments.items()}
         arrays = [tile.load(name) for name in self.inputs]
-        arguments = {k: _argument(v, tile, values) for k, v in self.arguments.items()}
         results = self.kernel(*arrays, **arguments)
         return results if isinstance(results, tuple) else (results,)
 
@@ -145,7 +147,20 @@ class KernelCall:
         rows, _ = tile.core.within(tile.region)
         counted = results[len(self.outputs) :]
         counts = {n: np.asarray(c)[rows] for n, c in zip(self.row_counts, counted, strict=True)}
-        return replace(tile, arrays=arrays, counts={**tile.counts, **counts})
+        return replace(tile, arrays=arrays, counts={**tile.counts, **counts}, is_own=True)
+
+    def _argument(self, value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
+        if isinstance(value, ValueSlot):
+            return values[value.key]
+        if value is REGION:
+            return tile.region
+        if value is CORE:
+            return tile.core
+        if value is MAY_OVERWRITE:
+            return tile.may_overwrite(self.inputs[0])
+        if not isinstance(value, np.ndarray) and isinstance(value, Reader):
+            return tile.reads.read_shared(value, tile.region)
+        return value
 
     def _check_output(self, name: str, dtype: np.dtype[Any], array: Array, region: Region) -> Array:
         if array.shape[-2:] != region.shape:
@@ -154,18 +169,6 @@ class KernelCall:
                 f"{region.shape[0]}, {region.shape[1]})"
             )
         return array.astype(dtype, copy=False)
-
-
-def _argument(value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, ValueSlot):
-        return values[value.key]
-    if value is REGION:
-        return tile.region
-    if value is CORE:
-        return tile.core
-    if not isinstance(value, np.ndarray) and isinstance(value, Reader):
-        return tile.reads.read_shared(value, tile.region)
-    return value
 
 
 @dataclass(frozen=True)
@@ -394,4 +397,4 @@ def apply_operations(
         start = time.thread_time()
         tile = op.apply(tile, values)
         seconds[op.label] = seconds.get(op.label, 0.0) + time.thread_time() - start
-    return replace(tile, seconds=seconds)
+    return replace(tile, seconds=seconds, is_own=False)

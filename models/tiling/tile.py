@@ -1,5 +1,6 @@
 """Tiles of a frame: regions, and the arrays that cover them."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -62,6 +63,21 @@ CORE = _Core()
 """Kernel argument that stands for the `Region` of the tile without its halo."""
 
 
+class _MayOverwrite:
+    """The type of `MAY_OVERWRITE`."""
+
+    def __reduce__(self) -> str:
+        return "MAY_OVERWRITE"
+
+
+MAY_OVERWRITE = _MayOverwrite()
+"""Kernel argument that stands for True if the kernel may overwrite the array of its first field.
+
+It may if operations are applied to the tile in turn, and nothing else refers to the array, such as
+a product, a tile that is kept, or a cache.
+"""
+
+
 class RegionReads:
     """Reads for the tiles of known regions: regions on the same rows are read in one pass.
 
@@ -111,6 +127,23 @@ INDEPENDENT_READS = RegionReads()
 """For tiles of the whole frame's width: no other region is on their rows."""
 
 
+def _count_references(arrays: Mapping[str, Any], name: str) -> tuple[int, int]:
+    """Return the numbers of references to an array, and to the one whose memory it is a view of."""
+    of_owner = 0 if arrays[name].base is None else sys.getrefcount(arrays[name].base)
+    return sys.getrefcount(arrays[name]), of_owner
+
+
+_UNSHARED = _count_references({"view": np.empty(1)[:]}, "view")
+"""The counts of a view to which only a mapping refers; they depend on the version of Python."""
+
+
+def _has_memory(array: Array) -> bool:
+    """Return whether an array lies in memory of NumPy's that may be written to."""
+    owner = array if array.base is None else array.base
+    owns = isinstance(owner, np.ndarray) and owner.flags.owndata
+    return owns and array.flags.writeable and array.flags.c_contiguous
+
+
 @dataclass(frozen=True)
 class Tile:
     """A region of an exposure and its arrays.
@@ -131,6 +164,8 @@ class Tile:
         CPU seconds by operation label.
     reads : RegionReads
         The reads that this tile shares with others.
+    is_own : bool
+        True if nothing refers to it but the operations that are being applied to it in turn.
     """
 
     region: Region
@@ -140,6 +175,7 @@ class Tile:
     receipts: tuple[tuple[int, Any], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     reads: RegionReads = INDEPENDENT_READS
+    is_own: bool = False
 
     def load(self, name: str) -> Array:
         """Return a field over the whole region, reading it on first use."""
@@ -149,6 +185,13 @@ class Tile:
         array = self.reads.read_own(value, self.region)
         self.arrays[name] = array  # type: ignore[index]  # a cache: each tile owns its dict
         return array
+
+    def may_overwrite(self, name: str) -> bool:
+        """Return whether nothing but this tile needs the array of a field, reading it first."""
+        if not (self.is_own and _has_memory(self.load(name))):
+            return False
+        array, owner = _count_references(self.arrays, name)
+        return array <= _UNSHARED[0] and owner <= _UNSHARED[1]
 
     def core_rows(self, name: str) -> Array:
         """Return a view of a field without the halo."""

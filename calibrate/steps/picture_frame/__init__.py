@@ -22,7 +22,7 @@ from calbatch.calibrate.steps.picture_frame.levels import (
 from calbatch.calibrate.steps.ramp_fit import RampFitStep
 from calbatch.models.datamodels import ImageModel, RampModel
 from calbatch.models.model import DataModel
-from calbatch.models.tiling.plan import REGION, Reduction
+from calbatch.models.tiling.plan import MAY_OVERWRITE, REGION, Reduction
 
 FRAME_BYTES = 48
 """Bytes for each pixel of the frame while regions are chosen: copies of the draft rates."""
@@ -91,6 +91,7 @@ class PictureFrameStep(Step):
                 ("added.data", "added.pixeldq", "added.groupdq"), **arguments,
             )["added"]  # fmt: skip
             self.add_product("pctfrm_correction", added)
+        arguments["overwrite_data"] = MAY_OVERWRITE
         return ramp.map_tiles(pattern.subtract_pattern, ("data",), **arguments)
 
     def _choose_regions(self, ramp: RampModel, slope: Any) -> Reduction:

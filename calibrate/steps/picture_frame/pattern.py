@@ -16,7 +16,14 @@ from calbatch.calibrate.steps.picture_frame.regions import ChosenRegions
 Array = npt.NDArray[Any]
 
 
-def subtract_pattern(data: Array, *, slope: Array, levels: Array, chosen: ChosenRegions) -> Array:
+def subtract_pattern(
+    data: Array,
+    *,
+    slope: Array,
+    levels: Array,
+    chosen: ChosenRegions,
+    overwrite_data: bool = False,
+) -> Array:
     """Return a ramp minus the picture frame in each group after the first.
 
     With the reference ``p`` and its medians ``p_c`` and ``p_e`` at the centre and at the edges, and
@@ -33,6 +40,8 @@ def subtract_pattern(data: Array, *, slope: Array, levels: Array, chosen: Chosen
         Medians m_c and m_e (DN), (integrations, groups - 1, 2).
     chosen : ChosenRegions
         The pixels in which the medians were measured, and p_c and p_e.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
 
     Returns
     -------
@@ -41,7 +50,7 @@ def subtract_pattern(data: Array, *, slope: Array, levels: Array, chosen: Chosen
     """
     if chosen.is_empty:
         return data
-    result = data.copy()
+    result = data if overwrite_data else data.copy()
     at_centre, at_edges = np.moveaxis(levels, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):  # a flat reference has no pattern
         scales = (at_centre - at_edges) / (chosen.at_centre - chosen.at_edges)

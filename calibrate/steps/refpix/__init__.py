@@ -60,7 +60,7 @@ from calbatch.models.datamodels import RampModel
 from calbatch.models.model import DataModel
 from calbatch.models.row_selection import select_rows
 from calbatch.models.storage.files import read_stamp
-from calbatch.models.tiling.plan import REGION, Reduction, Region
+from calbatch.models.tiling.plan import MAY_OVERWRITE, REGION, Reduction, Region
 
 Array = npt.NDArray[Any]
 
@@ -144,6 +144,7 @@ class RefPixStep(Step):
             optional=zero,
             signal=signal,
             region=REGION,
+            overwrite_data=MAY_OVERWRITE,
         )
 
     def _process_interleaved(self, ramp: RampModel) -> RampModel:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbatch.calibrate.steps._ramps import for_kernels
 from calbatch.calibrate.steps.refpix.combine import ReferenceSignal
 from calbatch.calibrate.steps.refpix.geometry import DetectorPlacement
 from calbatch.models.dq import DO_NOT_USE, REFERENCE_PIXEL
@@ -80,9 +81,7 @@ def gather_flagged(
 
 
 @view_kernel
-def _subtract(
-    data: Array, rows: Array, cols: Array, block_of_row: Array, edges: Array, result: Array
-) -> None:
+def _subtract(rows: Array, cols: Array, block_of_row: Array, edges: Array, data: Array) -> None:
     """Subtract ``rows[b, r] + cols[b', c]`` for the blocks b of the column and b' of the row (R2).
 
     ``edges`` are the first columns of the blocks of columns, and the number of columns.
@@ -92,18 +91,14 @@ def _subtract(
             along = cols[frame, block_of_row[r]]
             for block in range(rows.shape[1]):
                 first, stop = edges[block], edges[block + 1]
-                _subtract_row(
-                    data[frame, r, first:stop],
-                    rows[frame, block, r],
-                    along[first:stop],
-                    result[frame, r, first:stop],
-                )
+                level, part = rows[frame, block, r], data[frame, r, first:stop]
+                _subtract_row(level, along[first:stop], part)
 
 
 @inner_view_kernel
-def _subtract_row(row: Array, level: float, along: Array, result: Array) -> None:
+def _subtract_row(level: float, along: Array, row: Array) -> None:
     for c in range(row.size):  # from 0, or the compiler could not vectorize it
-        result[c] = row[c] - level - along[c]
+        row[c] = row[c] - level - along[c]
 
 
 def subtract_reference(
@@ -112,6 +107,7 @@ def subtract_reference(
     *,
     signal: ReferenceSignal | None,
     region: Region,
+    overwrite_data: bool = False,
 ) -> tuple[Array, ...]:
     """Subtract the reference signal from the groups, and from the zero frames, of a region.
 
@@ -126,25 +122,28 @@ def subtract_reference(
         no reference pixels.
     region : Region
         The rows and columns of the exposure that the arrays cover.
+    overwrite_data : bool
+        True if the result may take the place of ``data``.
 
     Returns
     -------
     data, zeroframe : ndarray
         float32, shaped like the inputs; the latter only if it is given.
     """
-    if zeroframe is None:
-        return (data if signal is None else _subtract_signal(data, signal, region),)
     if signal is None:
-        return data, zeroframe
-    of_groups = ReferenceSignal(signal.rows[:, :-1], signal.cols[:, :-1])
-    of_zero = ReferenceSignal(signal.rows[:, -1:], signal.cols[:, -1:])
-    samples = _subtract_signal(data, of_groups, region)
-    first = _subtract_signal(zeroframe[:, np.newaxis], of_zero, region)[:, 0]
-    return samples, np.where(zeroframe == 0, np.float32(0), first)
+        return (data,) if zeroframe is None else (data, zeroframe)
+    (samples,) = for_kernels(data if overwrite_data else data.copy())
+    if zeroframe is None:
+        _subtract_signal(signal, region, samples)
+        return (samples,)
+    _subtract_signal(ReferenceSignal(signal.rows[:, :-1], signal.cols[:, :-1]), region, samples)
+    (first,) = for_kernels(zeroframe[:, np.newaxis].copy())
+    _subtract_signal(ReferenceSignal(signal.rows[:, -1:], signal.cols[:, -1:]), region, first)
+    return samples, np.where(zeroframe == 0, np.float32(0), first[:, 0])
 
 
-def _subtract_signal(data: Array, signal: ReferenceSignal, region: Region) -> Array:
-    """Return samples minus the reference signal; see `subtract_reference`."""
+def _subtract_signal(signal: ReferenceSignal, region: Region, data: Array) -> None:
+    """Subtract the reference signal from samples, in place; see `subtract_reference`."""
     frames = data.shape[0] * data.shape[1]
     (r0, r1), (c0, c1) = region
     # Copies: the kernel would be compiled again for strided or read-only arrays.
@@ -153,7 +152,4 @@ def _subtract_signal(data: Array, signal: ReferenceSignal, region: Region) -> Ar
     block_of_row = np.arange(r0, r1) * cols.shape[1] // signal.rows.shape[-1]
     blocks = rows.shape[1]
     edges = np.clip(signal.cols.shape[-1] * np.arange(blocks + 1) // blocks, c0, c1) - c0
-    samples = np.ascontiguousarray(data).reshape(frames, *data.shape[2:])
-    result = np.empty_like(samples)
-    _subtract(samples, rows, cols, block_of_row, edges, result)
-    return result.reshape(data.shape)
+    _subtract(rows, cols, block_of_row, edges, data.reshape(frames, *data.shape[2:]))

@@ -122,3 +122,28 @@ def test_reductions_examine_few_regions(exposure, tmp_path):
     assert by_name["unusable_groups"] == 1, "a few good rows settle it"
     assert by_name["rows_with_reference"] == 1
     assert by_name["gather_flagged"] == 2, "the border, bottom and left"
+
+
+def test_ramps_are_corrected_in_place(exposure, tmp_path):
+    """Each tile has a ramp of its own, which only products and later steps read."""
+    pairs = products(exposure, tmp_path)
+    steps, _ = plan_of(pairs)
+    allowed: dict[str, set[bool]] = {}
+    for step in steps:
+        step.op = note_overwriting(step.op, allowed)
+    dask.compute(saving_graph(pairs, TILES[0]), scheduler="sync")
+    assert allowed == {
+        name: {True} for name in ("superbias", "refpix", "linearity", "dark_current")
+    }
+
+
+def note_overwriting(call, allowed):
+    """Return a call that notes under its label whether its kernel may overwrite the ramp."""
+
+    @wraps(call.kernel)
+    def kernel(*arrays, **arguments):
+        if "overwrite_data" in arguments:
+            allowed.setdefault(call.label, set()).add(arguments["overwrite_data"])
+        return call.kernel(*arrays, **arguments)
+
+    return replace(call, kernel=kernel)
