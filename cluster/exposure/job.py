@@ -35,7 +35,7 @@ from calbatch.models.fits.layout import read_layout, verify_checksums
 from calbatch.models.fits.writer import FitsWriter
 from calbatch.models.model import DataModel
 from calbatch.models.saving import SaveResult, build_saving_graph, save_result
-from calbatch.models.storage.content_digests import content_digest
+from calbatch.models.storage.content_digests import begin_content_digest, content_digest
 from calbatch.models.storage.files import read_stamp
 from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
@@ -278,7 +278,7 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
                 cache = limit_reference_cache([model for model, _ in pairs])
             graph, writers = _stream_products(job, pairs, stamp)
             try:
-                with dask.config.set(cache):
+                with dask.config.set(cache), begin_content_digest(stamp):
                     reference_cache.drop_excess()  # exposures before may have been allowed more
                     written = save_result(_compute(graph, threads))
             finally:

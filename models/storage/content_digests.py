@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import xxhash
 
 from calbatch.models.storage.files import file_at
+from calbatch.models.storage.passing_digests import digest_in_passing
 from calbatch.models.storage.stamps import Hashing, Stamp
 
 KINDS: Mapping[str, Any] = {"xxh128": xxhash.xxh3_128, "sha256": hashlib.sha256}
@@ -16,7 +18,8 @@ KINDS: Mapping[str, Any] = {"xxh128": xxhash.xxh3_128, "sha256": hashlib.sha256}
 def content_digest(stamp: Stamp, like: str = "") -> str:
     """Return a digest of a file's content, after verifying that the file is unchanged.
 
-    A local file is read again. An object is not: its store confirmed its version after each read.
+    A local file is read again, unless it has been read within `begin_content_digest`. An object is
+    not: its store confirmed its version after each read.
 
     Parameters
     ----------
@@ -43,3 +46,9 @@ def content_digest(stamp: Stamp, like: str = "") -> str:
     earlier = like.partition(":")[0]
     kind = earlier if earlier in KINDS else next(iter(KINDS))
     return file_at(stamp.path).content_digest(stamp, Hashing(kind, KINDS[kind]))
+
+
+def begin_content_digest(stamp: Stamp) -> AbstractContextManager[None]:
+    """Make the digest that `content_digest` returns while the file is read within the context."""
+    kind, new = next(iter(KINDS.items()))
+    return digest_in_passing(stamp, Hashing(kind, new))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from calbatch.models.errors import (
     ChangedError,
@@ -21,6 +21,7 @@ from calbatch.models.errors import (
     StorageError,
     format_count,
 )
+from calbatch.models.storage.passing_digests import PassingDigest, find_passing_digest
 from calbatch.models.storage.stamps import GZIP_MAGIC, FileVersion, Hashing, Range, ReadAt, Stamp
 
 READ_AHEAD = 1 << 16
@@ -110,14 +111,15 @@ class LocalFile:
             status = os.fstat(descriptor)
             if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
                 raise ChangedError(stamp.path, "was replaced or changed since it was first read")
-            yield OpenLocalFile(descriptor, stamp.path)
+            yield OpenLocalFile(descriptor, stamp.path, find_passing_digest(stamp))
         finally:
             os.close(descriptor)
 
     def content_digest(self, stamp: Stamp, hashing: Hashing) -> str:
         """Return the kind and the digest of the file as stored.
 
-        The file is read to its end. Soon after its pixels were read, the system still caches it.
+        What has no digest yet (see `calbatch.models.storage.passing_digests`) is read again. Soon
+        after the pixels were read, the system still caches it.
 
         Raises
         ------
@@ -130,7 +132,9 @@ class LocalFile:
         """
         with self.open(stamp) as file, file.stream() as stream:
             try:
-                digest = hashlib.file_digest(cast("io.BufferedReader", stream), hashing.new)
+                begun, position = _find_begun(stamp, hashing)
+                stream.seek(position)
+                digest = hashlib.file_digest(cast("io.BufferedReader", stream), lambda: begun)
                 status = os.fstat(stream.fileno())
             except OSError as error:
                 raise _disk_error(stamp.path, error) from error
@@ -138,6 +142,14 @@ class LocalFile:
         if now != (stamp.size, stamp.mtime_ns, stamp.ctime_ns):
             raise ChangedError(stamp.path, "was replaced or changed while it was read")
         return f"{hashing.kind}:{digest.hexdigest()}"
+
+
+def _find_begun(stamp: Stamp, hashing: Hashing) -> tuple[Any, int]:
+    """Return the digest to continue, and the position from which on."""
+    passing = find_passing_digest(stamp)
+    if passing is None or passing.kind != hashing.kind:
+        return hashing.new(), 0
+    return passing.so_far()
 
 
 class OpenLocalFile:
@@ -149,10 +161,12 @@ class OpenLocalFile:
         The open file.
     path : str
         Its path, for messages.
+    digest : PassingDigest, optional
+        A digest that is made in passing of what fills buffers.
     """
 
-    def __init__(self, descriptor: int, path: str) -> None:
-        self._descriptor, self._path = descriptor, path
+    def __init__(self, descriptor: int, path: str, digest: PassingDigest | None = None) -> None:
+        self._descriptor, self._path, self._digest = descriptor, path, digest
 
     def read(self, position: int, count: int) -> bytes:
         """Return the bytes at a position, fewer where the file ends."""
@@ -184,6 +198,8 @@ class OpenLocalFile:
                     f"{position}, only {done} present",
                 )
             done += count
+        if self._digest is not None:
+            self._digest.add(self.read, position, view)
 
     def read_ahead(self) -> ReadAt:
         """Return a function like `read` that serves many small reads from few large ones."""

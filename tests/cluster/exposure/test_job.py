@@ -1,5 +1,6 @@
 """One attempt at an exposure, in this process."""
 
+import math
 import pickle
 import warnings
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import xxhash
 from support.batches import DATE, small_set
 from support.placed import Plain, jobs
 
@@ -25,6 +27,7 @@ from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.readers import RowReader
+from calbatch.models.storage import local_files
 from calbatch.models.tiling import reference_cache
 
 
@@ -180,3 +183,20 @@ def test_options_become_settings_of_dask():
     assert ExposureOptions().dask_config() == {}
     options = ExposureOptions(tile_rows=8, tile_bytes=100)
     assert options.dask_config() == {"calbatch.tile-rows": 8, "calbatch.tile-bytes": 100}
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_the_digest_of_the_input_is_made_while_its_pixels_are_read(job, monkeypatch, threads):
+    positions = []
+    find_begun = local_files._find_begun
+
+    def note(*arguments):
+        digest, position = find_begun(*arguments)
+        positions.append(position)
+        return digest, position
+
+    monkeypatch.setattr(local_files, "_find_begun", note)
+    outcome = calibrate(job, threads)
+    assert outcome.content == f"xxh128:{xxhash.xxh128_hexdigest(job.path.read_bytes())}"
+    pixels = read_layout(job.path).hdus[1]
+    assert positions == [pixels.data_offset + math.prod(pixels.shape) * pixels.dtype.itemsize]
