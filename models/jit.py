@@ -144,8 +144,8 @@ def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return an array that is contiguous and writable, as kernels are compiled for such arrays.
 
     numba would compile a kernel again for strided or read-only arrays. Kernels must not write to
-    the result, because other tiles may share its memory. The array is copied only if necessary, for
-    example if a worker received it in a message.
+    the result, because other tiles may share its memory, unless the array is the caller's own. It
+    is copied only if necessary, for example if a worker received it in a message.
     """
     array = np.ascontiguousarray(array)
     if not array.flags.writeable:

@@ -68,11 +68,22 @@ def _add(more: Array, result: Array) -> None:
 
 
 @inner_view_kernel
-def _finish(values: Array, factor: Array, groupdq: Array, result: Array) -> None:
-    """Add the constant term; saturated samples keep their measured values."""
+def _finish(values: Array, factor: Array, groupdq: Array, powers: Array) -> None:
+    """Add the constant term to ``powers``; saturated samples keep their measured values."""
     for x in range(values.size):
-        measured, linear = values[x], result[x] + factor[x]
-        result[x] = measured if groupdq[x] & SATURATED != NONE else linear
+        measured, linear = values[x], powers[x] + factor[x]
+        powers[x] = measured if groupdq[x] & SATURATED != NONE else linear
+
+
+@inner_view_kernel
+def _finish_in_place(powers: Array, factor: Array, groupdq: Array, values: Array) -> None:
+    """Do the same, but put the result into ``values``.
+
+    These are two functions because a loop is vectorized only if its result is no other argument.
+    """
+    for x in range(values.size):
+        measured, linear = values[x], powers[x] + factor[x]
+        values[x] = measured if groupdq[x] & SATURATED != NONE else linear
 
 
 @inner_view_kernel
@@ -129,21 +140,13 @@ def _copy_usable(
 
 
 @inner_view_kernel
-def _replace_unsaturated(powers: Array, factor: Array, groupdq: Array, values: Array) -> None:
-    """Add the constant term; saturated samples keep their measured values."""
-    for x in range(values.size):
-        measured, linear = values[x], powers[x] + factor[x]
-        values[x] = measured if groupdq[x] & SATURATED != NONE else linear
-
-
-@inner_view_kernel
 def _linearize_row(groupdq: Array, y: int, usable: Array, powers: Array, data: Array) -> None:
     """Apply the polynomials of a row to all groups, in place; ``powers`` is scratch."""
     for i in range(data.shape[0]):
         for group in range(data.shape[1]):
             values = data[i, group, y]
             _evaluate_powers(values, usable, powers)
-            _replace_unsaturated(powers, usable[0], groupdq[i, group, y], values)
+            _finish_in_place(powers, usable[0], groupdq[i, group, y], values)
 
 
 @kernel
@@ -153,7 +156,7 @@ def linearize_groups(
     """Apply each pixel's polynomial to all its unsaturated groups, in place."""
     _, _, rows, cols = data.shape
     usable, bad = np.empty((coeffs.shape[0], cols), np.float32), np.empty(cols, np.bool_)
-    powers = np.empty(cols, np.float32)
+    powers = np.empty(cols, data.dtype)
     for y in range(rows):
         _copy_usable(coeffs, y, ref_dq[y], bad, usable, flags[y])
         _linearize_row(groupdq, y, usable, powers, data)

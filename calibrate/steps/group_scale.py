@@ -32,8 +32,9 @@ class GroupScaleStep(Step):
         ramp = as_ramp(exposure, before_refpix=True)
         frames = header_number(ramp, "meta.exposure.nframes")
         factor = group_scale_factor(frames, header_number(ramp, "meta.exposure.frame_divisor"))
-        arguments: dict[str, Any] = {"factor": factor, "overwrite_data": MAY_OVERWRITE}
-        return ramp.map_tiles(scale_groups, outputs=("data",), **arguments)
+        return ramp.map_tiles(
+            scale_groups, outputs=("data",), factor=factor, overwrite_data=MAY_OVERWRITE
+        )
 
 
 def group_scale_factor(frames: int | None, divisor: int | None) -> float:

@@ -67,8 +67,10 @@ def subtract_bias(
         True if the result may take the place of ``data``.
     """
     flags = add_flags(pixeldq, bias_dq=bias_dq)
-    result, bias = for_kernels(data if overwrite_data else data.copy(), bias)
-    subtract_from_groups(bias, result)
+    known = np.broadcast_to(bias, data.shape[-2:])
+    given = data if overwrite_data else data.astype(np.result_type(data, bias))
+    result, known = for_kernels(given, known)
+    subtract_from_groups(known, result)
     if zeroframe is None:
         return result, flags
     known = np.where(np.isnan(bias), np.float32(0), bias)

@@ -18,8 +18,8 @@ KINDS: Mapping[str, Any] = {"xxh128": xxhash.xxh3_128, "sha256": hashlib.sha256}
 def content_digest(stamp: Stamp, like: str = "") -> str:
     """Return a digest of a file's content, after verifying that the file is unchanged.
 
-    A local file is read again, unless it has been read within `begin_content_digest`. An object is
-    not: its store confirmed its version after each read.
+    A local file is read again, except for what has been read in order within the same context of
+    `begin_content_digest`. An object is not: its store confirmed its version after each read.
 
     Parameters
     ----------
@@ -49,6 +49,9 @@ def content_digest(stamp: Stamp, like: str = "") -> str:
 
 
 def begin_content_digest(stamp: Stamp) -> AbstractContextManager[None]:
-    """Make the digest that `content_digest` returns while the file is read within the context."""
+    """Return a context in which the digest is made of what is read of a file, as far as in order.
+
+    Within it, `content_digest` reads only the rest.
+    """
     kind, new = next(iter(KINDS.items()))
     return digest_in_passing(stamp, Hashing(kind, new))

@@ -111,7 +111,8 @@ class LocalFile:
             status = os.fstat(descriptor)
             if (status.st_size, status.st_mtime_ns) != (stamp.size, stamp.mtime_ns):
                 raise ChangedError(stamp.path, "was replaced or changed since it was first read")
-            yield OpenLocalFile(descriptor, stamp.path, find_passing_digest(stamp))
+            digest = find_passing_digest(stamp, status.st_ctime_ns)
+            yield OpenLocalFile(descriptor, stamp.path, digest)
         finally:
             os.close(descriptor)
 
@@ -146,7 +147,7 @@ class LocalFile:
 
 def _find_begun(stamp: Stamp, hashing: Hashing) -> tuple[Any, int]:
     """Return the digest to continue, and the position from which on."""
-    passing = find_passing_digest(stamp)
+    passing = find_passing_digest(stamp, stamp.ctime_ns)
     if passing is None or passing.kind != hashing.kind:
         return hashing.new(), 0
     return passing.so_far()

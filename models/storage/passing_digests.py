@@ -53,10 +53,11 @@ class PassingDigest:
         with self._lock:
             if stop <= self._stop or position > self._stop + LARGEST_GAP:
                 return
-            between = read(self._stop, max(0, position - self._stop))
-            if self._stop + len(between) < position:
-                return  # the file has become shorter, as its next reader will report
-            self._digest.update(between)
+            if position > self._stop:
+                between = read(self._stop, position - self._stop)
+                if self._stop + len(between) < position:
+                    return  # the file has become shorter, as its next reader will report
+                self._digest.update(between)
             self._digest.update(octets[max(0, self._stop - position) :])
             self._stop = stop
 
@@ -66,22 +67,36 @@ class PassingDigest:
             return self._digest.copy(), self._stop
 
 
-_in_progress: dict[Stamp, PassingDigest] = {}
+_in_progress: dict[tuple[Stamp, int], PassingDigest] = {}
+"""The digests by the stamps and times of the last status change of files.
+
+Stamps are equal if a file was replaced by one of the same size and time.
+"""
 
 
 @contextmanager
 def digest_in_passing(stamp: Stamp, hashing: Hashing) -> Iterator[None]:
-    """Make a digest of a local file while this process reads it within the context."""
-    if stamp in _in_progress:  # another thread reads the same file, and may end first
-        yield
-        return
-    _in_progress[stamp] = PassingDigest(hashing)
+    """Make a digest of a local file while this process reads it within the context.
+
+    Of threads that read the same file at the same time, the first makes the digest.
+    """
+    key, mine = (stamp, stamp.ctime_ns), PassingDigest(hashing)
     try:
+        _in_progress.setdefault(key, mine)
         yield
     finally:
-        del _in_progress[stamp]
+        if _in_progress.get(key) is mine:
+            del _in_progress[key]
 
 
-def find_passing_digest(stamp: Stamp) -> PassingDigest | None:
-    """Return the digest that is being made of a file, or None."""
-    return _in_progress.get(stamp)
+def find_passing_digest(stamp: Stamp, ctime_ns: int) -> PassingDigest | None:
+    """Return the digest that is being made of a file, or None.
+
+    Parameters
+    ----------
+    stamp : Stamp
+        The file.
+    ctime_ns : int
+        The time of its last status change, of the file that is open or of that in the stamp.
+    """
+    return _in_progress.get((stamp, ctime_ns))

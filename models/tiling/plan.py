@@ -147,7 +147,7 @@ class KernelCall:
         rows, _ = tile.core.within(tile.region)
         counted = results[len(self.outputs) :]
         counts = {n: np.asarray(c)[rows] for n, c in zip(self.row_counts, counted, strict=True)}
-        return replace(tile, arrays=arrays, counts={**tile.counts, **counts}, is_own=True)
+        return replace(tile, arrays=arrays, counts={**tile.counts, **counts})
 
     def _argument(self, value: Any, tile: Tile, values: Mapping[str, Any]) -> Any:
         if isinstance(value, ValueSlot):
@@ -157,17 +157,16 @@ class KernelCall:
         if value is CORE:
             return tile.core
         if value is MAY_OVERWRITE:
-            return tile.may_overwrite(self.inputs[0])
+            return any(n in self.outputs and tile.may_overwrite(n) for n in self.inputs[:1])
         if not isinstance(value, np.ndarray) and isinstance(value, Reader):
             return tile.reads.read_shared(value, tile.region)
         return value
 
     def _check_output(self, name: str, dtype: np.dtype[Any], array: Array, region: Region) -> Array:
         if array.shape[-2:] != region.shape:
-            raise ModelError(
-                f"{self.described} returned {name} of shape {array.shape}, not (…, "
-                f"{region.shape[0]}, {region.shape[1]})"
-            )
+            expected = "(…, {}, {})".format(*region.shape)
+            what = f"{self.described} returned {name} of shape {array.shape}"
+            raise ModelError(f"{what}, not {expected}")
         return array.astype(dtype, copy=False)
 
 
@@ -395,6 +394,7 @@ def apply_operations(
     seconds = dict(tile.seconds)
     for op in operations:
         start = time.thread_time()
-        tile = op.apply(tile, values)
+        is_new = isinstance(op, (KernelCall, ReplaceField))  # others may keep the tile
+        tile = replace(op.apply(tile, values), is_own=is_new)
         seconds[op.label] = seconds.get(op.label, 0.0) + time.thread_time() - start
     return replace(tile, seconds=seconds, is_own=False)

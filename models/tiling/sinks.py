@@ -62,7 +62,7 @@ class WriteTile:
     def apply(self, tile: Tile, values: Mapping[str, Any]) -> Tile:
         """Return the tile with the sink's receipt."""
         receipt = (self.index, self.write(tile))
-        return replace(tile, receipts=(*tile.receipts, receipt), is_own=False)
+        return replace(tile, receipts=(*tile.receipts, receipt))
 
 
 class DropArrays:

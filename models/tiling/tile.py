@@ -41,40 +41,38 @@ class Region(NamedTuple):
         return slice(top - row0, bottom - row0), slice(left - col0, right - col0)
 
 
-class _Here:
-    """The type of `REGION`."""
+class _Placeholder:
+    """A kernel argument that stands for something that each tile has.
+
+    It is false, so that a kernel that receives it by mistake does not overwrite anything.
+
+    Parameters
+    ----------
+    name : str
+        The name of the constant.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __reduce__(self) -> str:
-        return "REGION"
+        return self.name
+
+    def __bool__(self) -> bool:
+        return False
 
 
-REGION = _Here()
+REGION = _Placeholder("REGION")
 """Kernel argument that stands for the `Region` covered by the kernel's arrays."""
 
-
-class _Core:
-    """The type of `CORE`."""
-
-    def __reduce__(self) -> str:
-        return "CORE"
-
-
-CORE = _Core()
+CORE = _Placeholder("CORE")
 """Kernel argument that stands for the `Region` of the tile without its halo."""
 
-
-class _MayOverwrite:
-    """The type of `MAY_OVERWRITE`."""
-
-    def __reduce__(self) -> str:
-        return "MAY_OVERWRITE"
-
-
-MAY_OVERWRITE = _MayOverwrite()
+MAY_OVERWRITE = _Placeholder("MAY_OVERWRITE")
 """Kernel argument that stands for True if the kernel may overwrite the array of its first field.
 
-It may if operations are applied to the tile in turn, and nothing else refers to the array, such as
-a product, a tile that is kept, or a cache.
+It may if it returns that field, operations are applied to the tile in turn, and nothing else refers
+to the array, such as a product, a tile that is kept, or a cache.
 """
 
 
@@ -187,7 +185,7 @@ class Tile:
         return array
 
     def may_overwrite(self, name: str) -> bool:
-        """Return whether nothing but this tile needs the array of a field, reading it first."""
+        """Return whether only this tile refers to the array of a field, which is read first."""
         if not (self.is_own and _has_memory(self.load(name))):
             return False
         array, owner = _count_references(self.arrays, name)

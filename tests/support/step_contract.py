@@ -5,6 +5,7 @@
 """
 
 import pickle
+from dataclasses import replace
 from functools import cache
 from typing import ClassVar
 
@@ -20,8 +21,8 @@ from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import OperationNode
-from calbatch.models.tiling.tile import Region
+from calbatch.models.tiling.plan import MAY_OVERWRITE, KernelCall, OperationNode
+from calbatch.models.tiling.tile import Region, Tile
 from support.simulated import small_exposure
 
 EVENTFUL = Noise(cosmic_rays=2000.0, hot=0.01, dead=0.01, bad_references=0.02)
@@ -203,4 +204,18 @@ def _run_watching(model: DataModel) -> None:
         for name, call in getattr(node.op, "alone", {}).items():
             (array,) = call.run_kernel(tile, values)
             np.testing.assert_array_equal(array, after.arrays[name], err_msg=f"{name} alone")
+        if any(v is MAY_OVERWRITE for v in getattr(node.op, "arguments", {}).values()):
+            _require_same_in_place(node.op, tile, values, after)
         tile = after
+
+
+def _require_same_in_place(call: KernelCall, tile: Tile, values: dict, wanted: Tile) -> None:
+    """Apply a kernel to a tile that nothing else has: the result takes the place of its field."""
+    copies = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in tile.arrays.items()}
+    own = replace(tile, arrays=copies, is_own=True)
+    field, address = call.inputs[0], copies[call.inputs[0]].ctypes.data
+    found = call.apply(own, values)
+    assert found.arrays[field].ctypes.data == address, f"{call.label} does not overwrite {field}"
+    for name in call.outputs:
+        what = f"{call.label} {name}, in place"
+        np.testing.assert_array_equal(found.arrays[name], wanted.arrays[name], err_msg=what)

@@ -91,8 +91,9 @@ class PictureFrameStep(Step):
                 ("added.data", "added.pixeldq", "added.groupdq"), **arguments,
             )["added"]  # fmt: skip
             self.add_product("pctfrm_correction", added)
-        arguments["overwrite_data"] = MAY_OVERWRITE
-        return ramp.map_tiles(pattern.subtract_pattern, ("data",), **arguments)
+        return ramp.map_tiles(
+            pattern.subtract_pattern, ("data",), **arguments, overwrite_data=MAY_OVERWRITE
+        )
 
     def _choose_regions(self, ramp: RampModel, slope: Any) -> Reduction:
         """Return the pixels in which levels are measured, chosen from draft rates."""

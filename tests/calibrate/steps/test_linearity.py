@@ -146,6 +146,17 @@ class TestRules:
         assert linear.tolist() == [1 + 20 + 50, 1 + 40 + 200]
         assert dq == 0
 
+    @pytest.mark.parametrize("terms", range(2, 11))
+    def test_double_precision_is_kept(self, rng, terms):
+        data = rng.uniform(0, 2, (1, 3, *SHAPE))
+        coeffs = rng.uniform(0.5, 1, (terms, *SHAPE)).astype("f4")
+        flags = np.zeros((1, 3, *SHAPE), np.uint8), np.zeros(SHAPE, np.uint32)
+        linear, _ = linearize(
+            data, *flags, coeffs=coeffs, reference_dq=None, inverse=None, frames=1
+        )
+        exact = sum(c.astype("f8") * data**k for k, c in enumerate(coeffs))
+        np.testing.assert_allclose(linear, exact, rtol=1e-14)
+
     def test_saturated_groups_keep_their_counts(self):
         assert correct_pixel([10, 20], [1, 2], groupdq=SATURATED)[0].tolist() == [10, 20]
 

@@ -78,6 +78,25 @@ def test_kernel_does_not_modify_its_inputs(rng):
     assert (data.dtype, pixeldq.dtype) == (np.float32, np.uint32)
 
 
+@pytest.mark.parametrize(
+    ("counts", "bias", "kind"),
+    [("f4", "f4", "f4"), ("u2", "f4", "f4"), ("f8", "f4", "f8"), ("f4", "f8", "f8")],
+)
+@pytest.mark.parametrize("shape", [(3, 4), (1, 4), (3, 1), (4,)])
+def test_kernel_follows_the_rules_of_arithmetic(rng, counts, bias, kind, shape):
+    data = rng.integers(0, 100, (2, 5, 3, 4)).astype(counts)
+    level, none = rng.normal(size=shape).astype(bias), np.zeros((3, 4), np.uint32)
+    result, _ = subtract_bias(data, none, bias=level, bias_dq=none)
+    assert result.dtype == kind
+    np.testing.assert_array_equal(result, data - level)
+
+
+def test_kernel_rejects_a_bias_of_another_shape():
+    none = np.zeros((3, 4), np.uint32)
+    with pytest.raises(ValueError, match="broadcast"):
+        subtract_bias(np.zeros((1, 2, 3, 4), "f4"), none, bias=np.zeros((3, 3)), bias_dq=none)
+
+
 def test_real_product(real_data):
     folder = real_data / "nirspec_sub512"
     model = datamodels.open(folder / "nrs1_sub512_syn_saturation.fits")

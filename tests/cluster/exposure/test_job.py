@@ -27,7 +27,7 @@ from calbatch.models.datamodels import RampModel
 from calbatch.models.errors import ChangedError
 from calbatch.models.fits.layout import read_layout
 from calbatch.models.fits.readers import RowReader
-from calbatch.models.storage import local_files
+from calbatch.models.storage import local_files, passing_digests
 from calbatch.models.tiling import reference_cache
 
 
@@ -187,6 +187,7 @@ def test_options_become_settings_of_dask():
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_the_digest_of_the_input_is_made_while_its_pixels_are_read(job, monkeypatch, threads):
+    pixels = read_layout(job.path).hdus[1]
     positions = []
     find_begun = local_files._find_begun
 
@@ -196,7 +197,7 @@ def test_the_digest_of_the_input_is_made_while_its_pixels_are_read(job, monkeypa
         return digest, position
 
     monkeypatch.setattr(local_files, "_find_begun", note)
+    monkeypatch.setattr(passing_digests, "LARGEST_GAP", pixels.data_offset)  # the headers
     outcome = calibrate(job, threads)
     assert outcome.content == f"xxh128:{xxhash.xxh128_hexdigest(job.path.read_bytes())}"
-    pixels = read_layout(job.path).hdus[1]
     assert positions == [pixels.data_offset + math.prod(pixels.shape) * pixels.dtype.itemsize]

@@ -13,7 +13,8 @@ from calbatch.models.errors import ChangedError, FileError
 from calbatch.models.storage import passing_digests
 from calbatch.models.storage.content_digests import begin_content_digest, content_digest
 from calbatch.models.storage.files import open_file, read_stamp
-from calbatch.models.storage.passing_digests import find_passing_digest
+from calbatch.models.storage.passing_digests import digest_in_passing, find_passing_digest
+from calbatch.models.storage.stamps import Hashing
 
 CONTENT = bytes(range(251)) * 9
 SIZE = len(CONTENT)
@@ -43,7 +44,7 @@ def read(stamp, position, size):
 
 def count_covered(stamp):
     """Return the number of bytes of which there is a digest."""
-    return find_passing_digest(stamp).so_far()[1]
+    return find_passing_digest(stamp, stamp.ctime_ns).so_far()[1]
 
 
 ranges = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).map(sorted)
@@ -101,12 +102,51 @@ def test_threads_may_read_at_the_same_time(stamp):
 
 def test_a_file_that_is_read_twice_at_once_has_one_digest(stamp):
     with begin_content_digest(stamp):
-        first = find_passing_digest(stamp)
+        first = find_passing_digest(stamp, stamp.ctime_ns)
         with begin_content_digest(stamp):
-            assert find_passing_digest(stamp) is first
+            assert find_passing_digest(stamp, stamp.ctime_ns) is first
             read(stamp, 0, SIZE)
         assert count_covered(stamp) == SIZE
-    assert find_passing_digest(stamp) is None
+    assert find_passing_digest(stamp, stamp.ctime_ns) is None
+
+
+def test_a_file_that_replaces_another_gets_its_own_digest(tmp_path):
+    """Of the same size and time, as some programs that copy files leave it."""
+    path, new = tmp_path / "a.fits", tmp_path / "new"
+    path.write_bytes(CONTENT[::-1])
+    before = read_stamp(path)
+    new.write_bytes(CONTENT)
+    os.utime(new, ns=(before.mtime_ns, before.mtime_ns))
+    with begin_content_digest(before):
+        with open_file(before) as file:
+            file.read_into(memoryview(bytearray(SIZE)), 0)
+        new.replace(path)
+        after = read_stamp(path)
+        assert after == before
+        with begin_content_digest(after):
+            read(after, 0, SIZE)
+            assert content_digest(after) == DIGEST
+        with pytest.raises(ChangedError, match="was replaced or changed while it was read"):
+            content_digest(before)
+
+
+def test_threads_may_begin_and_end_at_the_same_time(stamp):
+    start, end = threading.Barrier(4), threading.Barrier(4)
+
+    def begin_together():
+        start.wait()
+        return xxhash.xxh3_128()
+
+    def read_once(_):
+        with digest_in_passing(stamp, Hashing("xxh128", begin_together)):
+            end.wait()
+            read(stamp, 0, SIZE)
+            return content_digest(stamp)
+
+    for _ in range(20):
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(read_once, range(4))) == [DIGEST] * 4
+        assert find_passing_digest(stamp, stamp.ctime_ns) is None
 
 
 def test_an_earlier_digest_of_another_kind_is_made_anew(stamp):
@@ -118,7 +158,7 @@ def test_an_earlier_digest_of_another_kind_is_made_anew(stamp):
 def test_nothing_is_kept_after_a_failure(stamp):
     with pytest.raises(ZeroDivisionError), begin_content_digest(stamp):
         raise ZeroDivisionError
-    assert find_passing_digest(stamp) is None
+    assert find_passing_digest(stamp, stamp.ctime_ns) is None
 
 
 def test_no_digest_of_a_file_that_changes_while_it_is_read(tmp_path):
@@ -144,5 +184,7 @@ def test_a_file_that_becomes_shorter_has_no_digest_of_what_is_missing(tmp_path):
         with pytest.raises(FileError, match="truncated while reading"):
             file.read_into(buffer, 80)
         assert count_covered(stamp) == 60
-        find_passing_digest(stamp).add(file.read, 130, buffer)  # read before it became shorter
+        find_passing_digest(stamp, stamp.ctime_ns).add(
+            file.read, 130, buffer
+        )  # read before it became shorter
         assert count_covered(stamp) == 60

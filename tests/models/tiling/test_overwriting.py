@@ -1,6 +1,7 @@
 """Kernels that may overwrite a tile's array: never one that anything else needs."""
 
 import pickle
+from functools import partial
 
 import dask
 import numpy as np
@@ -12,6 +13,7 @@ from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.tiling import graphs
 from calbatch.models.tiling.plan import (
     MAY_OVERWRITE,
+    REGION,
     OperationNode,
     Reduction,
     ReductionSpec,
@@ -255,5 +257,34 @@ def test_the_argument_survives_pickling():
 def test_only_operations_in_turn_own_a_tile():
     tile = source().pixels.tile(WHOLE, 0)
     assert not tile.is_own
-    assert operation(add_one).apply(tile, {}).is_own
+    assert not operation(add_one).apply(tile, {}).is_own
     assert not apply_operations([operation(add_one)], tile, {}).is_own
+
+
+def test_a_field_that_the_kernel_does_not_return_is_not_overwritten():
+    call, _ = build_call(double, {"err": FLOAT["data"]}, {"overwrite_data": MAY_OVERWRITE})
+    ALLOWED.clear()
+    tile = apply_operations([operation(add_one), call], source().pixels.tile(WHOLE, 0), {})
+    np.testing.assert_array_equal(tile.load("data"), PIXELS + np.float32(1))
+    np.testing.assert_array_equal(tile.load("err"), (PIXELS + np.float32(1)) * 2)
+    assert ALLOWED == [False]
+
+
+def fill(*, region, overwrite_data):
+    ALLOWED.append(overwrite_data)
+    return np.ones((3, *region.shape), np.float32)
+
+
+def test_a_kernel_without_fields_overwrites_nothing():
+    call, _ = build_call(fill, FLOAT, {"region": REGION, "overwrite_data": MAY_OVERWRITE})
+    pixels, allowed = run(operation(add_one), call)
+    np.testing.assert_array_equal(pixels, np.ones_like(PIXELS))
+    assert allowed == [False]
+
+
+def test_a_kernel_that_receives_the_argument_itself_overwrites_nothing():
+    call, _ = build_call(partial(double, overwrite_data=MAY_OVERWRITE), FLOAT, {})
+    tile = Tile(WHOLE, WHOLE, {"data": PIXELS.copy()})
+    pixels, _ = run(call, tile=tile)
+    np.testing.assert_array_equal(tile.load("data"), PIXELS)
+    np.testing.assert_array_equal(pixels, PIXELS * 2)
