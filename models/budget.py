@@ -202,7 +202,9 @@ def kept_rows(models: Sequence[LazyArrays]) -> dict[PlanNode, int]:
 
 
 def _walk(models: Sequence[LazyArrays]) -> "_PlanWalk":
-    walk = _PlanWalk()
+    branches = find_branches(_tips(models))
+    forks = {node for node, users in branches.users.items() if users > 1}
+    walk = _PlanWalk(forks.union(_tips(models)))
     for model in models:
         for placed in model._content.on_grid.values():
             walk.shapes.setdefault(placed.key, placed.shape)
@@ -226,8 +228,16 @@ def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
 
 @dataclass
 class _PlanWalk:
-    """Visits the nodes of plans in order, summing up the fields that are read and alive."""
+    """Visits the nodes of plans in order, summing up the fields that are read and alive.
 
+    Attributes
+    ----------
+    shared : set of PlanNode
+        The nodes whose tiles have other uses than the next operation, which must not overwrite
+        their arrays.
+    """
+
+    shared: set[PlanNode]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
     states: dict[PlanNode, "_LiveFields"] = field(default_factory=dict)
@@ -249,7 +259,10 @@ class _PlanWalk:
             state.alive.pop(node.op.name, None)
             state.readers[node.op.name] = node.op.reader
         elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
-            self._call(node.op, state)
+            self._call(node.op, state, is_own=self._is_own(node.parent))
+
+    def _is_own(self, node: PlanNode | None) -> bool:
+        return isinstance(node, OperationNode) and node not in self.shared
 
     def load(self, names: Sequence[str], node: PlanNode) -> None:
         """Account for fields that a decision reads from a node's tiles."""
@@ -257,13 +270,14 @@ class _PlanWalk:
             self._load(name, self.states[node])
         self._reach(self.states[node])
 
-    def _call(self, call: KernelCall, state: "_LiveFields") -> None:
+    def _call(self, call: KernelCall, state: "_LiveFields", *, is_own: bool) -> None:
         for name in call.inputs:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
         self.references += sum(_of_frame(r, self.columns) for r in readers)
         outputs = {n: self._output_size(n, dtype) for n, dtype in call.outputs.items()}
-        self._reach(state, sum(outputs.values()))
+        over = outputs.get(call.inputs[0], 0) if is_own and call.overwrites else 0
+        self._reach(state, sum(outputs.values()) - over)
         if not call.keep:
             state.alive.clear()
             state.readers.clear()

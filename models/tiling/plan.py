@@ -63,15 +63,10 @@ _label: ContextVar[str] = ContextVar("label", default="")
 
 @contextmanager
 def label_operations(label: str) -> Iterator[None]:
-    """Label the operations that are added to any plan within the block.
+    """Label the operations that are added to any plan within the block, as with a step's name.
 
     Labels are the names in timings, on the dashboard and in messages. Elsewhere, an operation is
     labelled by its kernel's name.
-
-    Parameters
-    ----------
-    label : str
-        The label, such as the name of a step.
     """
     token = _label.set(label)
     try:
@@ -127,6 +122,12 @@ class KernelCall:
     described: str = ""
     alone: "Mapping[str, KernelCall]" = field(default_factory=dict)
 
+    @property
+    def overwrites(self) -> bool:
+        """True if a result takes the place of its first field where nothing else needs that."""
+        is_asked = any(value is MAY_OVERWRITE for value in self.arguments.values())
+        return is_asked and any(name in self.outputs for name in self.inputs[:1])
+
     def run_kernel(self, tile: Tile, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Run the kernel on the tile's arrays and return its results as a tuple."""
         # Arguments first: the list of arrays would be another reference to them.
@@ -157,16 +158,15 @@ class KernelCall:
         if value is CORE:
             return tile.core
         if value is MAY_OVERWRITE:
-            return any(n in self.outputs and tile.may_overwrite(n) for n in self.inputs[:1])
+            return self.overwrites and tile.may_overwrite(self.inputs[0])
         if not isinstance(value, np.ndarray) and isinstance(value, Reader):
             return tile.reads.read_shared(value, tile.region)
         return value
 
     def _check_output(self, name: str, dtype: np.dtype[Any], array: Array, region: Region) -> Array:
         if array.shape[-2:] != region.shape:
-            expected = "(…, {}, {})".format(*region.shape)
             what = f"{self.described} returned {name} of shape {array.shape}"
-            raise ModelError(f"{what}, not {expected}")
+            raise ModelError(f"{what}, not (…, {region.shape[0]}, {region.shape[1]})")
         return array.astype(dtype, copy=False)
 
 

@@ -18,6 +18,7 @@ from calbatch.models.datamodels import CubeModel, ImageModel, RampFitOutputModel
 from calbatch.models.fits.readers import ArrayReader
 from calbatch.models.saving import save
 from calbatch.models.tiling import reference_cache
+from calbatch.models.tiling.plan import MAY_OVERWRITE
 from calbatch.models.tiling.tile_edges import TILE_BYTES
 
 COLS = 64
@@ -37,6 +38,10 @@ def return_data(data):
 
 def slopes(data, groupdq):
     return data.mean((0, 1)), data.mean(1)
+
+
+def scale(data, *, overwrite_data):
+    return np.multiply(data, np.float32(2), out=data if overwrite_data else None)
 
 
 def ramp(ints=2, groups=5, rows=32):
@@ -92,17 +97,63 @@ def test_the_most_expensive_branch_counts():
     assert found.total >= data + 2 * (groupdq + plane)
 
 
+def test_a_result_that_takes_the_place_of_its_field_is_no_second_copy(tmp_path):
+    stored = RampModel(ramp().save(tmp_path / "ramp.fits"))
+    flagged = ramp().map_tiles(flag, ["groupdq", "pixeldq"])
+    data = 4 * 2 * 5 * COLS
+    totals = {}
+    for name, model, overwrites in [
+        ("in place", flagged, MAY_OVERWRITE),
+        ("copied", flagged, False),
+        ("first", stored, MAY_OVERWRITE),
+    ]:
+        scaled = model.map_tiles(scale, ["data"], overwrite_data=overwrites)
+        made = scaled.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+        totals[name] = row_bytes([made]).total
+    flags, rate = 2 * 5 * COLS + 4 * COLS, 4 * COLS
+    assert totals == {
+        "in place": data + flags + rate,
+        "copied": 2 * data + flags,
+        "first": 2 * data,  # the first operation does not know who else has the tile
+    }
+
+
+def test_a_ramp_that_is_saved_or_used_twice_is_not_overwritten():
+    flagged = ramp().map_tiles(flag, ["groupdq", "pixeldq"])
+    scaled = flagged.map_tiles(scale, ["data"], overwrite_data=MAY_OVERWRITE)
+    rate = flagged.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    data, flags = 4 * 2 * 5 * COLS, 2 * 5 * COLS + 4 * COLS
+    for models in ([flagged, scaled], [rate, scaled]):
+        assert row_bytes(models).total >= 2 * data + flags
+
+
+@pytest.mark.parametrize("ints", [1, 20])
+@pytest.mark.parametrize("overwrites", [False, MAY_OVERWRITE], ids=["copied", "in place"])
+def test_memory_of_long_ramps_stays_within_the_budget(ints, overwrites, tmp_path):
+    data = np.random.default_rng(ints).normal(size=(ints, 10, 256, 64)).astype("f4")
+    model = RampModel(data).map_tiles(flag, ["groupdq", "pixeldq"])
+    for _ in range(3):
+        model = model.map_tiles(scale, ["data"], overwrite_data=overwrites)
+    made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    require_within_budget(made, tmp_path)
+
+
 @pytest.mark.parametrize("ints", [1, 20])
 def test_memory_stays_within_the_budget(ints, tmp_path):
     rng = np.random.default_rng(ints)
     data, dark = (rng.normal(size=(n, 10, 256, 64)).astype("f4") for n in (ints, 1))
     model = RampModel(data).map_tiles(subtract, ["data"], dark=ArrayReader(dark[0]))
     made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+    require_within_budget(made, tmp_path)
+
+
+def require_within_budget(made, folder):
+    """Save a model in four tiles, and compare the peak of its memory with the budget."""
     with dask.config.set({"calbatch.tile-rows": 64}):
         budget = tile_budget([made]).bytes
-        save([(made, tmp_path / "first.fits")], scheduler="sync")  # imports the modules for saving
+        save([(made, folder / "first.fits")], scheduler="sync")  # imports the modules for saving
         tracemalloc.start()
-        save([(made, tmp_path / "second.fits")], scheduler="sync")
+        save([(made, folder / "second.fits")], scheduler="sync")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert 0.8 * budget < peak < 1.2 * budget + 2**20
