@@ -202,9 +202,10 @@ def kept_rows(models: Sequence[LazyArrays]) -> dict[PlanNode, int]:
 
 
 def _walk(models: Sequence[LazyArrays]) -> "_PlanWalk":
-    branches = find_branches(_tips(models))
+    tips = _tips(models)
+    branches = find_branches(tips)
     forks = {node for node, users in branches.users.items() if users > 1}
-    walk = _PlanWalk(forks.union(_tips(models)))
+    walk = _PlanWalk(forks, set(tips))
     for model in models:
         for placed in model._content.on_grid.values():
             walk.shapes.setdefault(placed.key, placed.shape)
@@ -232,12 +233,14 @@ class _PlanWalk:
 
     Attributes
     ----------
-    shared : set of PlanNode
-        The nodes whose tiles have other uses than the next operation, which must not overwrite
-        their arrays.
+    forks : set of PlanNode
+        The nodes from which several branches continue, and which have tiles of their own.
+    written : set of PlanNode
+        The nodes whose tiles are written. The operation after one of them overwrites nothing.
     """
 
-    shared: set[PlanNode]
+    forks: set[PlanNode]
+    written: set[PlanNode]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
     states: dict[PlanNode, "_LiveFields"] = field(default_factory=dict)
@@ -257,12 +260,23 @@ class _PlanWalk:
             state.alive[node.name] = _row(node.array.shape, node.array.dtype)
         elif isinstance(node, OperationNode) and isinstance(node.op, ReplaceField):
             state.alive.pop(node.op.name, None)
+            state.held.discard(node.op.name)
             state.readers[node.op.name] = node.op.reader
         elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
-            self._call(node.op, state, is_own=self._is_own(node.parent))
+            self._call(node.op, state, node.parent)
+        if self._has_own_tiles(node):
+            state.held = state.alive.keys() | state.readers.keys()
 
-    def _is_own(self, node: PlanNode | None) -> bool:
-        return isinstance(node, OperationNode) and node not in self.shared
+    def _has_own_tiles(self, node: PlanNode | None) -> bool:
+        if node is None or isinstance(node, SourceNode):
+            return False
+        return isinstance(node, AssignNode) or node in self.forks or bool(node.layers)
+
+    def _is_overwritten(
+        self, call: KernelCall, state: "_LiveFields", before: PlanNode | None
+    ) -> bool:
+        is_own = isinstance(before, OperationNode) and before not in self.written
+        return call.overwrites and is_own and call.inputs[0] not in state.held
 
     def load(self, names: Sequence[str], node: PlanNode) -> None:
         """Account for fields that a decision reads from a node's tiles."""
@@ -270,17 +284,18 @@ class _PlanWalk:
             self._load(name, self.states[node])
         self._reach(self.states[node])
 
-    def _call(self, call: KernelCall, state: "_LiveFields", *, is_own: bool) -> None:
+    def _call(self, call: KernelCall, state: "_LiveFields", before: PlanNode | None) -> None:
         for name in call.inputs:
             self._load(name, state)
         readers = [v for v in call.arguments.values() if isinstance(v, Reader)]
         self.references += sum(_of_frame(r, self.columns) for r in readers)
         outputs = {n: self._output_size(n, dtype) for n, dtype in call.outputs.items()}
-        over = outputs.get(call.inputs[0], 0) if is_own and call.overwrites else 0
+        over = outputs[call.inputs[0]] if self._is_overwritten(call, state, before) else 0
         self._reach(state, sum(outputs.values()) - over)
         if not call.keep:
             state.alive.clear()
             state.readers.clear()
+        state.held -= outputs.keys()
         for name, size in outputs.items():
             state.readers.pop(name, None)
             state.alive[name] = size
@@ -319,13 +334,25 @@ class _PlanWalk:
 
 @dataclass
 class _LiveFields:
-    """The fields in memory after a node of a plan, and the readers of fields not yet read."""
+    """The fields in memory after a node of a plan, and the readers of fields not yet read.
+
+    Attributes
+    ----------
+    alive : dict
+        The bytes of a row of each field in memory.
+    readers : dict
+        The readers.
+    held : set of str
+        The fields whose arrays an earlier node's tiles have, or will have when one of its branches
+        reads them. They are not overwritten.
+    """
 
     alive: dict[str, int] = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
 
     def copy(self) -> "_LiveFields":
-        return _LiveFields(dict(self.alive), dict(self.readers))
+        return _LiveFields(dict(self.alive), dict(self.readers), set(self.held))
 
 
 def _row(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> int:

@@ -77,7 +77,7 @@ def _finish(values: Array, factor: Array, groupdq: Array, powers: Array) -> None
 
 @inner_view_kernel
 def _finish_in_place(powers: Array, factor: Array, groupdq: Array, values: Array) -> None:
-    """Do the same, but put the result into ``values``.
+    """Add the constant term, like `_finish`, but put the result into ``values``.
 
     These are two functions because a loop is vectorized only if its result is no other argument.
     """

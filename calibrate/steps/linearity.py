@@ -54,7 +54,7 @@ class LinearityStep(Step):
             reference_dq=reference.rows("dq") if reference.has("dq") else None,
             inverse=reference.rows("inv_coeffs") if frames > 1 else None,
             frames=frames,
-            overwrite_data=MAY_OVERWRITE,
+            overwrite_data=MAY_OVERWRITE if frames == 1 else False,
         )
 
 
@@ -94,7 +94,7 @@ def linearize(
     frames : int
         Reads averaged in a group.
     overwrite_data : bool
-        True if the result may take the place of ``data``.
+        True if the result may take the place of ``data``; ignored with ``inverse``.
 
     Returns
     -------

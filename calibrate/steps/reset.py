@@ -124,6 +124,6 @@ def subtract_reset(
     """
     result = data if overwrite_data else data.copy()
     for counts, which in zip(result, integration, strict=True):
-        level = anomaly[which]
-        counts[: len(level)] -= np.where(np.isnan(level), np.float32(0), level)
+        for group, level in zip(counts, anomaly[which], strict=False):
+            group -= np.where(np.isnan(level), np.float32(0), level)
     return result, pixeldq | anomaly_dq

@@ -49,7 +49,7 @@ def content_digest(stamp: Stamp, like: str = "") -> str:
 
 
 def begin_content_digest(stamp: Stamp) -> AbstractContextManager[None]:
-    """Return a context in which the digest is made of what is read of a file, as far as in order.
+    """Return a context in which a digest of a file is computed while it is read in order.
 
     Within it, `content_digest` reads only the rest.
     """

@@ -146,7 +146,7 @@ class LocalFile:
 
 
 def _find_begun(stamp: Stamp, hashing: Hashing) -> tuple[Any, int]:
-    """Return the digest to continue, and the position from which on."""
+    """Return the digest to continue, and the position at which to continue."""
     passing = find_passing_digest(stamp, stamp.ctime_ns)
     if passing is None or passing.kind != hashing.kind:
         return hashing.new(), 0

@@ -12,9 +12,9 @@ from typing import Any
 from calbatch.models.storage.stamps import Hashing, ReadAt, Stamp
 
 LARGEST_GAP = 1 << 20
-"""Bytes that are read for the digest alone, such as headers, if others that were read follow them.
+"""The longest gap, in bytes, that is read only for the digest, such as headers.
 
-Beyond it, the rest of the file is left to be read at the end.
+After a longer one, the rest of the file is left to be read at the end.
 """
 
 
@@ -68,9 +68,9 @@ class PassingDigest:
 
 
 _in_progress: dict[tuple[Stamp, int], PassingDigest] = {}
-"""The digests by the stamps and times of the last status change of files.
+"""The digests in progress, by stamp and time of the last status change.
 
-Stamps are equal if a file was replaced by one of the same size and time.
+A stamp alone does not tell a file from a replacement of the same size and time.
 """
 
 

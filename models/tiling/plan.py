@@ -124,7 +124,7 @@ class KernelCall:
 
     @property
     def overwrites(self) -> bool:
-        """True if a result takes the place of its first field where nothing else needs that."""
+        """True if it writes a result over its first field where nothing else needs that array."""
         is_asked = any(value is MAY_OVERWRITE for value in self.arguments.values())
         return is_asked and any(name in self.outputs for name in self.inputs[:1])
 

@@ -42,7 +42,7 @@ class Region(NamedTuple):
 
 
 class _Placeholder:
-    """A kernel argument that stands for something that each tile has.
+    """A kernel argument that stands for a value that is known when the kernel is called.
 
     It is false, so that a kernel that receives it by mistake does not overwrite anything.
 
@@ -72,7 +72,8 @@ MAY_OVERWRITE = _Placeholder("MAY_OVERWRITE")
 """Kernel argument that stands for True if the kernel may overwrite the array of its first field.
 
 It may if it returns that field, operations are applied to the tile in turn, and nothing else refers
-to the array, such as a product, a tile that is kept, or a cache.
+to the array, such as a product, a tile that is kept, or a cache. A kernel that asks should always
+do it when it may: the budget of memory counts on it.
 """
 
 

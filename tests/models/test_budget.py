@@ -3,6 +3,7 @@
 import tracemalloc
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from calbatch.models.budget import (
     BESIDE_REFERENCES,
     RowBytes,
     TileBudget,
+    _walk,
     limit_reference_cache,
     row_bytes,
     tile_budget,
@@ -107,9 +109,7 @@ def test_a_result_that_takes_the_place_of_its_field_is_no_second_copy(tmp_path):
         ("copied", flagged, False),
         ("first", stored, MAY_OVERWRITE),
     ]:
-        scaled = model.map_tiles(scale, ["data"], overwrite_data=overwrites)
-        made = scaled.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
-        totals[name] = row_bytes([made]).total
+        totals[name] = row_bytes([make_rate(scale_ramp(model, overwrite_data=overwrites))]).total
     flags, rate = 2 * 5 * COLS + 4 * COLS, 4 * COLS
     assert totals == {
         "in place": data + flags + rate,
@@ -118,24 +118,66 @@ def test_a_result_that_takes_the_place_of_its_field_is_no_second_copy(tmp_path):
     }
 
 
-def test_a_ramp_that_is_saved_or_used_twice_is_not_overwritten():
-    flagged = ramp().map_tiles(flag, ["groupdq", "pixeldq"])
-    scaled = flagged.map_tiles(scale, ["data"], overwrite_data=MAY_OVERWRITE)
-    rate = flagged.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+def scale_ramp(model, **options):
+    """Return a model whose ramp is overwritten where nothing else needs it."""
+    return model.map_tiles(scale, ["data"], **{"overwrite_data": MAY_OVERWRITE} | options)
+
+
+def make_rate(model):
+    return model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
+
+
+def flag_ramp(model):
+    return model.map_tiles(flag, ["groupdq", "pixeldq"])
+
+
+def assign_array(model):
+    """Return a ramp to which an array of dask's is assigned, whose blocks dask keeps."""
+    model.data = da.ones(model.shape, chunks=(*model.shape[:2], 64, COLS), dtype="f4")
+    return model
+
+
+def look_at(model):
+    """Return a ramp that somebody has looked at, which keeps its tiles for other views."""
+    assert model.data.shape
+    return model
+
+
+PLANS = {
+    "nothing else": (lambda a: [make_rate(scale_ramp(flag_ramp(a)))], 1),
+    "copied": (lambda a: [make_rate(scale_ramp(flag_ramp(a), overwrite_data=False))], 2),
+    "a fork": (lambda a: [make_rate(a), make_rate(scale_ramp(a))], 2),
+    "a fork before": (lambda a: [make_rate(a), make_rate(scale_ramp(flag_ramp(a)))], 2),
+    "two variants": (
+        lambda a: [make_rate(scale_ramp(b)) for b in (flag_ramp(a), scale_ramp(flag_ramp(a)))], 2
+    ),
+    "looked at": (lambda a: [make_rate(scale_ramp(flag_ramp(look_at(a))))], 2),
+    "looked at just before": (lambda a: [make_rate(scale_ramp(look_at(flag_ramp(a))))], 2),
+    "an assigned array": (lambda a: [make_rate(scale_ramp(flag_ramp(assign_array(a))))], 2),
+    "saved": (lambda a: [a, make_rate(scale_ramp(a))], 2),
+}  # fmt: skip
+"""Models to save, made from a ramp with flags, and the copies of the ramp in memory at once."""
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_budget_knows_which_ramps_are_overwritten(plan):
+    make, copies = PLANS[plan]
+    models = make(flag_ramp(ramp(rows=128)))
+    walk = _walk(models)
+    for product, model in enumerate(models):
+        walk.add_product(product, model)
     data, flags = 4 * 2 * 5 * COLS, 2 * 5 * COLS + 4 * COLS
-    for models in ([flagged, scaled], [rate, scaled]):
-        assert row_bytes(models).total >= 2 * data + flags
+    assert copies * data < walk.peak <= copies * data + 2 * flags + 4 * COLS
 
 
-@pytest.mark.parametrize("ints", [1, 20])
-@pytest.mark.parametrize("overwrites", [False, MAY_OVERWRITE], ids=["copied", "in place"])
-def test_memory_of_long_ramps_stays_within_the_budget(ints, overwrites, tmp_path):
-    data = np.random.default_rng(ints).normal(size=(ints, 10, 256, 64)).astype("f4")
-    model = RampModel(data).map_tiles(flag, ["groupdq", "pixeldq"])
-    for _ in range(3):
-        model = model.map_tiles(scale, ["data"], overwrite_data=overwrites)
-    made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
-    require_within_budget(made, tmp_path)
+@pytest.mark.parametrize(
+    "plan", ["nothing else", "copied", "a fork", "a fork before", "looked at just before"]
+)
+def test_memory_of_plans_stays_within_the_budget(plan, tmp_path):
+    data = np.random.default_rng(4).normal(size=(20, 10, 256, 64)).astype("f4")
+    stored = RampModel(RampModel(data).save(tmp_path / "ramp.fits"))
+    make, _ = PLANS[plan]
+    require_within_budget(make(flag_ramp(stored)), tmp_path)
 
 
 @pytest.mark.parametrize("ints", [1, 20])
@@ -143,17 +185,20 @@ def test_memory_stays_within_the_budget(ints, tmp_path):
     rng = np.random.default_rng(ints)
     data, dark = (rng.normal(size=(n, 10, 256, 64)).astype("f4") for n in (ints, 1))
     model = RampModel(data).map_tiles(subtract, ["data"], dark=ArrayReader(dark[0]))
-    made = model.map_tiles_into({"rate": ImageModel}, near_slope, ["rate.data"])["rate"]
-    require_within_budget(made, tmp_path)
+    require_within_budget([make_rate(model)], tmp_path)
 
 
-def require_within_budget(made, folder):
-    """Save a model in four tiles, and compare the peak of its memory with the budget."""
+def require_within_budget(models, folder):
+    """Save models in four tiles, and compare the peak of their memory with the budget."""
+    first, second = (
+        [(model, folder / f"{name}{i}.fits") for i, model in enumerate(models)]
+        for name in ("first", "second")
+    )
     with dask.config.set({"calbatch.tile-rows": 64}):
-        budget = tile_budget([made]).bytes
-        save([(made, folder / "first.fits")], scheduler="sync")  # imports the modules for saving
+        budget = tile_budget(models).bytes
+        save(first, scheduler="sync")  # imports the modules for saving
         tracemalloc.start()
-        save([(made, folder / "second.fits")], scheduler="sync")
+        save(second, scheduler="sync")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert 0.8 * budget < peak < 1.2 * budget + 2**20

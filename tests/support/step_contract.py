@@ -216,6 +216,7 @@ def _require_same_in_place(call: KernelCall, tile: Tile, values: dict, wanted: T
     field, address = call.inputs[0], copies[call.inputs[0]].ctypes.data
     found = call.apply(own, values)
     assert found.arrays[field].ctypes.data == address, f"{call.label} does not overwrite {field}"
-    for name in call.outputs:
-        what = f"{call.label} {name}, in place"
-        np.testing.assert_array_equal(found.arrays[name], wanted.arrays[name], err_msg=what)
+    for name, array in found.arrays.items():
+        if isinstance(array, np.ndarray):
+            what = f"{call.label} {name}, in place"
+            np.testing.assert_array_equal(array, wanted.arrays[name], err_msg=what)

@@ -1,5 +1,7 @@
 """Linearity: agreement with stcal's function and jwst's step, and individual rules."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -21,6 +23,8 @@ from calbatch.calibrate.errors import ReferenceFileError, StepError
 from calbatch.calibrate.steps.linearity import LinearityStep, linearize
 from calbatch.models import datamodels
 from calbatch.models.dq import NO_LIN_CORR, SATURATED
+from calbatch.models.tiling.plan import OperationNode, apply_operations
+from calbatch.models.tiling.tile import Region
 
 SHAPE = (12, 20)
 
@@ -215,6 +219,23 @@ class TestStep:
         exposure = ramp(rng, shape=SHAPE, exposure={"nframes": 4})
         step = LinearityStep(override_linearity=reference)
         assert_tiling_is_invisible(step, exposure.ours())
+
+    @pytest.mark.parametrize(("nframes", "overwrites"), [(1, True), (4, False)])
+    def test_only_groups_that_are_single_reads_are_overwritten(
+        self, tmp_path, rng, nframes, overwrites
+    ):
+        """The budget of memory counts on it."""
+        reference = lin_file(tmp_path / "lin.fits", rng, inverse=4)
+        exposure = ramp(rng, groups=6, shape=SHAPE, exposure={"nframes": nframes})
+        result = LinearityStep(override_linearity=reference).run(exposure.ours())
+        nodes = [n for n in result._content.node.ancestry() if isinstance(n, OperationNode)]
+        *others, call = (node.op for node in nodes[::-1])
+        assert call.overwrites is overwrites
+        tile = result._content.node.source.pixels.tile(Region((0, SHAPE[0]), (0, SHAPE[1])), 0)
+        tile = apply_operations(others, tile, {})
+        own = replace(tile, arrays={n: tile.load(n).copy() for n in tile.arrays}, is_own=True)
+        before = own.load("data").ctypes.data
+        assert (call.apply(own, {}).load("data").ctypes.data == before) is overwrites
 
     def test_reference_without_flags(self, tmp_path, rng):
         coeffs = polynomials(rng, 4)

@@ -86,7 +86,7 @@ def test_a_gap_that_is_too_large_is_left_to_the_end(stamp):
 
 
 def test_threads_may_read_at_the_same_time(stamp):
-    start = threading.Barrier(4)
+    start = threading.Barrier(4, timeout=60)
 
     def read_all(offset):
         start.wait()
@@ -131,7 +131,7 @@ def test_a_file_that_replaces_another_gets_its_own_digest(tmp_path):
 
 
 def test_threads_may_begin_and_end_at_the_same_time(stamp):
-    start, end = threading.Barrier(4), threading.Barrier(4)
+    start, end = threading.Barrier(4, timeout=60), threading.Barrier(4, timeout=60)
 
     def begin_together():
         start.wait()
