@@ -177,7 +177,9 @@ def test_memory_of_plans_stays_within_the_budget(plan, tmp_path):
     data = np.random.default_rng(4).normal(size=(20, 10, 256, 64)).astype("f4")
     stored = RampModel(RampModel(data).save(tmp_path / "ramp.fits"))
     make, _ = PLANS[plan]
-    require_within_budget(make(flag_ramp(stored)), tmp_path)
+    # If the branch that scales reads the ramp before the other one does, it has it for itself.
+    least = 0 if plan == "a fork before" else 0.8
+    require_within_budget(make(flag_ramp(stored)), tmp_path, least)
 
 
 @pytest.mark.parametrize("ints", [1, 20])
@@ -188,7 +190,7 @@ def test_memory_stays_within_the_budget(ints, tmp_path):
     require_within_budget([make_rate(model)], tmp_path)
 
 
-def require_within_budget(models, folder):
+def require_within_budget(models, folder, least=0.8):
     """Save models in four tiles, and compare the peak of their memory with the budget."""
     first, second = (
         [(model, folder / f"{name}{i}.fits") for i, model in enumerate(models)]
@@ -201,7 +203,7 @@ def require_within_budget(models, folder):
         save(second, scheduler="sync")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert 0.8 * budget < peak < 1.2 * budget + 2**20
+    assert least * budget < peak < 1.2 * budget + 2**20
 
 
 def test_the_halo_is_read_too():
