@@ -158,14 +158,14 @@ def _held_bytes(decisions: Sequence[Reduction], models: Sequence[LazyArrays]) ->
     decisions = [decision for decision in decisions if decision.spec.holds]
     if not decisions:
         return 0
-    walk, branches = _walk(models), find_branches(_tips(models))
+    walk = _walk(models)
     total = 0
     for decision in decisions:
         node, alive = decision.parent, walk.states[decision.parent].alive
         cores = tile_cores(node.source)
         kept = [False] * len(cores)
-        if node in branches.waiting:
-            kept = choose_kept_tiles(node.source, branches.halo[node], sum(alive.values()))
+        if node in walk.branches.waiting:
+            kept = choose_kept_tiles(node.source, walk.branches.halo[node], sum(alive.values()))
         rows = sum(core.shape[0] for core, is_kept in zip(cores, kept, strict=True) if not is_kept)
         total += rows * sum(alive[name] for name in decision.spec.holds)
     return total
@@ -197,22 +197,20 @@ def row_bytes(models: Sequence[LazyArrays]) -> RowBytes:
 def kept_rows(models: Sequence[LazyArrays]) -> dict[PlanNode, int]:
     """Return the memory that a row takes while its tile waits for a decision, by node."""
     walk = _walk(models)
-    waiting = find_branches(_tips(models)).waiting
-    return {node: sum(walk.states[node].alive.values()) for node in waiting}
+    return {node: sum(walk.states[node].alive.values()) for node in walk.branches.waiting}
 
 
 def _walk(models: Sequence[LazyArrays]) -> "_PlanWalk":
     tips = _tips(models)
     branches = find_branches(tips)
-    forks = {node for node, users in branches.users.items() if users > 1}
-    walk = _PlanWalk(forks, set(tips))
+    walk = _PlanWalk(branches, set(tips))
     for model in models:
         for placed in model._content.on_grid.values():
             walk.shapes.setdefault(placed.key, placed.shape)
     gathered: dict[PlanNode, list[str]] = {}
-    for decision in find_decisions(_tips(models)):
+    for decision in find_decisions(tips):
         gathered.setdefault(decision.parent, []).extend(decision.spec.gather.inputs)
-    for node in _in_order(models):
+    for node in reversed(branches.order):
         walk.visit(node)
         walk.load(gathered.get(node, []), node)
     return walk
@@ -222,24 +220,19 @@ def _tips(models: Sequence[LazyArrays]) -> list[PlanNode]:
     return [model._content.node for model in models if model._content.node is not None]
 
 
-def _in_order(models: Sequence[LazyArrays]) -> list[PlanNode]:
-    """Return the nodes of the models' plans, each once and after its parent."""
-    return find_branches(_tips(models)).order[::-1]
-
-
 @dataclass
 class _PlanWalk:
     """Visits the nodes of plans in order, summing up the fields that are read and alive.
 
     Attributes
     ----------
-    forks : set of PlanNode
-        The nodes from which several branches continue, and which have tiles of their own.
+    branches : Branches
+        The nodes, and the uses of their tiles.
     written : set of PlanNode
         The nodes whose tiles are written. The operation after one of them overwrites nothing.
     """
 
-    forks: set[PlanNode]
+    branches: Branches
     written: set[PlanNode]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     columns: int = 0
@@ -264,13 +257,8 @@ class _PlanWalk:
             state.readers[node.op.name] = node.op.reader
         elif isinstance(node, OperationNode) and isinstance(node.op, KernelCall):
             self._call(node.op, state, node.parent)
-        if self._has_own_tiles(node):
+        if not isinstance(node, SourceNode) and (self.branches.is_shared(node) or node.layers):
             state.held = state.alive.keys() | state.readers.keys()
-
-    def _has_own_tiles(self, node: PlanNode | None) -> bool:
-        if node is None or isinstance(node, SourceNode):
-            return False
-        return isinstance(node, AssignNode) or node in self.forks or bool(node.layers)
 
     def _is_overwritten(
         self, call: KernelCall, state: "_LiveFields", before: PlanNode | None

@@ -46,18 +46,16 @@ class MappedArrays(LazyArrays):
             A module-level function on NumPy arrays. Its positional parameters name the fields
             that it reads, each (…, rows, columns), those with a default only if ``optional``
             lists them; its keyword-only parameters are the ``arguments``. It returns the outputs
-            in order, with the same rows and columns, and must not change its inputs, except its
-            first field where `calbatch.models.tiling.plan.MAY_OVERWRITE` allows it.
+            in order, with the same rows and columns, and must not change its inputs, unless
+            ``MAY_OVERWRITE`` allows it.
         outputs : sequence of str
             The fields that it returns.
         radius : int
             Number of neighbouring rows and columns that an output pixel depends on.
         row_counts : sequence of str
-            Names of the integer arrays that it returns after the outputs, each with one entry
-            per row.
+            Names of the integer arrays, with an entry per row, that it returns after the outputs.
         optional : sequence of str
-            The fields to read for positional parameters with a default, in order; the others keep
-            their default.
+            The fields to read for positional parameters with a default, in order.
         alone : mapping, optional
             Output name to a kernel that returns only that output and takes fewer fields and
             arguments. Reductions that need no other output run it instead.
@@ -75,14 +73,9 @@ class MappedArrays(LazyArrays):
         result = self._twin()
         content = result._content
         wanted = {name: result._output_field(name) for name in outputs}
-        call, reductions = result._call(
-            kernel,
-            {p.key: p.dtype for p in wanted.values()},
-            arguments,
-            radius=radius,
-            row_counts=tuple(row_counts),
-            optional=optional,
-        )
+        dtypes = {p.key: p.dtype for p in wanted.values()}
+        options: dict[str, Any] = {"radius": radius, "row_counts": tuple(row_counts)}
+        call, reductions = result._call(kernel, dtypes, arguments, optional=optional, **options)
         parts = {
             wanted[name].key: result._partial_call(smaller, wanted[name], arguments)
             for name, smaller in (alone or {}).items()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from calbatch.models.tiling.plan import OperationNode, PlanNode, Reduction
+from calbatch.models.tiling.plan import AssignNode, OperationNode, PlanNode, Reduction
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Branches:
     halo: dict[PlanNode, int]
     users: dict[PlanNode, int]
     waiting: frozenset[PlanNode]
+
+    def is_shared(self, node: PlanNode) -> bool:
+        """Return whether a node's tiles are computed once, for several branches or for dask."""
+        return isinstance(node, AssignNode) or self.users.get(node, 0) > 1
 
 
 def find_branches(tips: Iterable[PlanNode], more: Iterable[Reduction] = ()) -> Branches:

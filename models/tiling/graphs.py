@@ -154,11 +154,7 @@ class _GraphBuilder:
         return choose_kept_tiles(node.source, self.branches.halo[node], self.kept_rows[node])
 
     def _has_own_tiles(self, node: PlanNode) -> bool:
-        return (
-            isinstance(node, AssignNode)
-            or self.branches.users[node] > 1
-            or self._existing_tiles(node) is not None
-        )
+        return self.branches.is_shared(node) or self._existing_tiles(node) is not None
 
     def _with_halo(self, node: PlanNode) -> Layer:
         layer, halo = self.tiles(node), self.branches.halo[node]

@@ -21,7 +21,7 @@ from calbatch.models.fits.readers import Reader
 from calbatch.models.model import DataModel
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.graphs import delayed_value
-from calbatch.models.tiling.plan import MAY_OVERWRITE, KernelCall, OperationNode
+from calbatch.models.tiling.plan import KernelCall, OperationNode
 from calbatch.models.tiling.tile import Region, Tile
 from support.simulated import small_exposure
 
@@ -204,7 +204,7 @@ def _run_watching(model: DataModel) -> None:
         for name, call in getattr(node.op, "alone", {}).items():
             (array,) = call.run_kernel(tile, values)
             np.testing.assert_array_equal(array, after.arrays[name], err_msg=f"{name} alone")
-        if any(v is MAY_OVERWRITE for v in getattr(node.op, "arguments", {}).values()):
+        if getattr(node.op, "overwrites", False):
             _require_same_in_place(node.op, tile, values, after)
         tile = after
 
