@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -174,15 +175,25 @@ def without_files(step: Step) -> Step:
     return twin
 
 
+def file_values(step: Step) -> list[Any]:
+    """Return the values of a step's parameters for files: overrides and other inputs."""
+    cls: Any = type(step)
+    return [getattr(step, name) for name in _list_file_parameters(cls)]
+
+
+@cache  # parameters are declared with the class
+def _list_file_parameters(cls: Any) -> tuple[str, ...]:
+    kinds = (InputFile, Override)
+    return tuple(n for n, parameter in cls.parameters().items() if isinstance(parameter, kinds))
+
+
 def list_named_files(step: Step) -> list[str]:
     """Return the files that parameters of a step or pipeline name: overrides and other inputs."""
     return [
         os.fspath(value)
         for part in (step, *step.steps().values())
-        for name, parameter in part.parameters().items()
-        if isinstance(parameter, (InputFile, Override))
-        and isinstance(value := getattr(part, name), (str, os.PathLike))
-        and value != "N/A"
+        for value in file_values(part)
+        if isinstance(value, (str, os.PathLike)) and value != "N/A"
     ]
 
 
@@ -324,11 +335,19 @@ def _file_name(step: Step, suffix: str, model: DataModel) -> str:
     return product_name(Path(source).name, suffix)
 
 
+def place_products(
+    step: Step, products: Sequence[tuple[str, DataModel]]
+) -> list[tuple[DataModel, Location]]:
+    """Return a step's products with their locations; see `product_paths`."""
+    paths = product_paths(step, products)
+    return [(model, path) for (_, model), path in zip(products, paths, strict=True)]
+
+
 def save(step: Step, products: Sequence[tuple[str, DataModel]]) -> SaveResult:
     """Write a step's products together."""
     from calbatch.models.saving import save as save_models  # names do not need dask
 
-    pairs = [(m, p) for (_, m), p in zip(products, product_paths(step, products), strict=True)]
+    pairs = place_products(step, products)
     for _, path in pairs:
         if isinstance(path, Path):  # object stores need no folders
             path.parent.mkdir(parents=True, exist_ok=True)

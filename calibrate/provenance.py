@@ -36,17 +36,22 @@ def warn_repeated(name: str, steps: Mapping[str, Step], model: DataModel) -> Non
     model : DataModel
         The exposure.
     """
-    status = model.to_flat_dict()
     again = [
         each
         for each, step in steps.items()
-        if not step.skip and status.get(f"meta.cal_step.{step.cal_step}") == "COMPLETE"
+        if not step.skip and _read_status(model, step.cal_step) == "COMPLETE"
     ]
     if again:
         log.warning(
             "%s: steps already COMPLETE are applied again by %s: %s",
             model.path or type(model).__name__, name, ", ".join(again),
         )  # fmt: skip
+
+
+def _read_status(model: DataModel, cal_step: str | None) -> str | None:
+    """Return the status of a step in a model's header; None without one."""
+    path = f"meta.cal_step.{cal_step}"
+    return None if model.schema.lookup(path) is None else model[path]
 
 
 def is_file(recorded: str | None) -> bool:

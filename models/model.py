@@ -243,7 +243,7 @@ class DataModel(Plottable):
     def get_card(self, keyword: str, default: Any = None, *, hdu: str = "PRIMARY") -> Any:
         """Return the value of a header card that no schema names, or a default."""
         cards = self.extra.get(hdu.upper(), ())
-        return next((value for name, value, _ in cards if name == keyword.upper()), default)
+        return next((to_plain(v) for name, v, _ in cards if name == keyword.upper()), default)
 
     def __getitem__(self, path: str) -> Any:
         value = plain_value(self._content.tree, self.schema, path)
@@ -272,8 +272,11 @@ class DataModel(Plottable):
         FileError
             If the extension is damaged.
         """
-        found = (value_at(hdu, path) for hdu in self._content.other_hdus if hdu.name == ASDF)
-        return next((value for value in found if value is not None), None)
+        known, hdus = self._content.asdf_values, self._content.other_hdus
+        if path not in known:
+            found = (value_at(hdu, path) for hdu in hdus if hdu.name == ASDF)
+            known[path] = next((value for value in found if value is not None), None)
+        return copying.deepcopy(known[path])
 
     def misread_reason(self, path: str) -> str | None:
         """Return the reason why the value of a header card was not accepted as metadata.

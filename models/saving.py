@@ -8,35 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask.base import compute
 
-from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
+from calbatch.models.arrays import ModelContent, StoredFile
 from calbatch.models.budget import kept_rows, row_bytes
-from calbatch.models.contradictions import require_shapes
-from calbatch.models.errors import FileError, ValidationError
-from calbatch.models.fits.asdf_extension import build_asdf_hdus
-from calbatch.models.fits.column_units import unit_cards
-from calbatch.models.fits.headers import ASDF, cards_from_meta
-from calbatch.models.fits.writer import (
-    CopiedHdu,
-    FitsWriter,
-    OutputImage,
-    OutputTable,
-    Product,
-    Receipt,
-)
-from calbatch.models.lists._list_output import (
-    asdf_places,
-    build_list_hdus,
-    field_prefix,
-    list_items,
-)
+from calbatch.models.fits.writer import FitsWriter, Product, Receipt
+from calbatch.models.lists._list_output import field_prefix, list_items
 from calbatch.models.model import DataModel
-from calbatch.models.schema.meta import get_path, set_path
+from calbatch.models.products.product_hdus import build_hdus
 from calbatch.models.schema.spec import Schema
-from calbatch.models.schema.validate import validate_tree, warn_or_raise
 from calbatch.models.statistics.product_statistics import ProductStatistics
 from calbatch.models.statistics.statistics_sink import StatisticsSink
 from calbatch.models.storage.location import Location
@@ -48,7 +30,8 @@ from calbatch.models.tiling.sinks import Sink
 from calbatch.models.tiling.tile import Array, Tile
 from calbatch.models.tiling.tile_edges import tile_edges
 
-_COMPRESSED = ("gz", "fz", "bz2", "xz", "zst", "z", "zip")
+if TYPE_CHECKING:
+    from calbatch.models.templates.saving_template import FilledTemplate
 
 
 @dataclass(frozen=True)
@@ -179,42 +162,6 @@ def format_now() -> str:
     return when.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
-def _require_fields(model: DataModel, path: Location) -> None:
-    """Raise an error if the model lacks an array that the file needs to be opened again."""
-    for name, spec in model.schema.fields.items():
-        if spec.required and not model.has(name):
-            raise ValidationError(
-                f"{path}: {type(model).__name__} has no {name} ({spec.title or spec.hdu}), and a "
-                f"file without it cannot be opened; assign model.{name} before saving"
-            )
-
-
-IN_ASDF = ("meta.exposure.read_times",)
-"""Metadata without a FITS keyword that are stored in the ASDF extension, as in jwst."""
-
-
-def _warn_of_unwritten(schema: Schema, tree: Mapping[str, Any], path: Location) -> None:
-    """Warn about metadata that have no FITS keyword."""
-    for spec in schema.keywords.values():
-        value = get_path(tree, spec.path) if spec.keyword is None else None
-        if value not in (None, []) and spec.path not in IN_ASDF:
-            warn_or_raise(
-                ValidationError(f"{path}: {spec.path} has no FITS keyword, and is left out")
-            )
-
-
-def _require_plain_name(path: Location) -> None:
-    """Raise an error if the file's name is that of a compressed file."""
-    ending = path.name.lower().rpartition(".")[2]
-    if ending in _COMPRESSED:
-        plain = path.name[: -len(ending) - 1]
-        raise FileError(
-            path,
-            f"has the name of a compressed file, but files are written uncompressed: save as "
-            f"{plain} and compress that file",
-        )
-
-
 def build_writer(
     model: DataModel,
     path: Location,
@@ -223,16 +170,14 @@ def build_writer(
     fsync: bool = True,
     tag: str = "",
     staging: Path | Permit | None = None,
+    headers: Mapping[str, bytes] | None = None,
 ) -> FitsWriter:
     """Return the writer of a model's file.
-
-    The file has the HDUs that the schema names, in its order, then other HDUs of the input and the
-    ASDF extension.
 
     Parameters
     ----------
     model : DataModel
-        The model, whose metadata are validated first.
+        The model; see `calbatch.models.products.product_hdus.build_hdus`.
     path : Path or Url
         The file's final name.
     date : str, optional
@@ -243,57 +188,11 @@ def build_writer(
         Part of the temporary file's name, by which it can be found if this process dies.
     staging : Path or Permit, optional
         Folder for the temporary file, by default that of its final name; for an object, a permit.
+    headers : mapping, optional
+        The headers of its images; see `calbatch.models.products.product_hdus.build_hdus`.
     """
-    content = model._content
-    _require_plain_name(path)
-    if model.schema.stored_as != "fits":
-        kind = model.schema.stored_as.upper()
-        raise FileError(path, f"a {type(model).__name__} is not saved as FITS, but as {kind}")
-    _require_fields(model, path)
-    require_shapes(model, str(path))
-    tree = copy_metadata(content.tree)
-    own = {"filename": path.name, "model_type": type(model).__name__, "date": date or format_now()}
-    for name, value in own.items():
-        if f"meta.{name}" in model.schema.keywords:
-            set_path(tree, f"meta.{name}", value)
-    for path_ in (p for d in content.deferred for p in d.paths):
-        set_path(tree, path_, 0.0)  # reserves a card for the value computed from the tiles
-    tree = validate_tree(model.schema, tree, str(path))
-    _warn_of_unwritten(model.schema, tree, path)
-    for _, _, item in list_items(model):
-        _warn_of_unwritten(item.schema, item._content.tree, path)
-
-    def cards(name: str) -> Any:
-        return cards_from_meta(model.schema, tree, content.extra, name)
-
-    hdus: list[Any] = [OutputImage(name="", extname="PRIMARY", cards=cards("PRIMARY"))]
-    for name, spec in model.schema.fields.items():
-        output = _output_hdu(content, name, spec.hdu, cards)
-        hdus.extend([] if output is None else [output])
-    hdus.extend(build_list_hdus(model, tree, path))
-    hdus.extend(CopiedHdu(h) for h in content.other_hdus if h.name != ASDF)
-    values = {path: get_path(tree, path) for path in IN_ASDF if get_path(tree, path)}
-    places = asdf_places(model)
-    hdus.extend(build_asdf_hdus(model.schema, content.other_hdus, values, places))
+    hdus = build_hdus(model, path, date or format_now(), headers)
     return FitsWriter(path, hdus, fsync=fsync, tag=tag, staging=staging)
-
-
-def _output_hdu(content: ModelContent, name: str, hdu: str, cards: Callable[[str], Any]) -> Any:
-    field = content.on_grid.get(name)
-    if field is not None:
-        return OutputImage(
-            name=name, extname=hdu, dtype=field.dtype, shape=field.shape, cards=cards(hdu)
-        )
-    if name not in content.off_grid:
-        return None
-    array = content.off_grid_array(name)
-    if array.dtype.names is not None:
-        own = cards(hdu)
-        units = unit_cards(array.dtype.names, content.units.get(name, {}), own)
-        return OutputTable(hdu, array, [*own, *units])
-    return OutputImage(
-        name=name, extname=hdu, dtype=array.dtype, shape=array.shape, cards=cards(hdu)
-    )
 
 
 def save(
@@ -347,17 +246,21 @@ def build_saving_graph(
     staging: Path | Permit | None = None,
     before_naming: Callable[[], str] | None = None,
     with_statistics: bool = False,
+    template: FilledTemplate | None = None,
 ) -> tuple[Blocks, list[FitsWriter]]:
     """Return a collection that saves models when computed, and the writers, to abort on failure.
 
     ``before_naming``, which must be picklable, is called once all pixels are written. If it raises,
     no product gets its name. With ``staging``, files are made in that folder, which must exist.
-    ``with_statistics`` gathers statistics of each model from the tiles that are written.
+    ``with_statistics`` gathers statistics of each model from the tiles that are written. A
+    ``template`` gives the graph and the headers of images, and requires ``with_statistics``.
     """
-    saved = [m for m, _ in models]
-    row, kept = row_bytes(saved), kept_rows(saved)
+    date = date or format_now()
     how: dict[str, Any] = {"date": date, "fsync": fsync, "tag": tag, "staging": staging}
-    writers = [build_writer(m, p, **how) for m, p in models]
+    writers = []
+    for number, (model, path) in enumerate(models):
+        headers = template.make_headers(number, model, path, date) if template else None
+        writers.append(build_writer(model, path, headers=headers, **how))
     try:
         for writer in writers:
             writer.prepare()
@@ -367,7 +270,11 @@ def build_saving_graph(
         sinks: list[Sink] = [s for (model, _), writer in pairs for s in _sinks(model, writer)]
         if with_statistics:
             sinks += [StatisticsSink(m, p) for m, p in models if m._content.node is not None]
-        return graphs.build_product_graph(sinks, row.total, before_naming, kept), writers
+        if template is not None:
+            return template.make_graph(sinks, before_naming), writers
+        saved = [m for m, _ in models]
+        row, kept = row_bytes(saved).total, kept_rows(saved)
+        return graphs.build_product_graph(sinks, row, before_naming, kept), writers
     except BaseException:
         for writer in writers:
             writer.abort()

@@ -27,6 +27,7 @@ from calbatch.cluster.exposure.outcome import (
     failure,
     peak_memory,
 )
+from calbatch.cluster.exposure.shared_plans import share_plan
 from calbatch.cluster.exposure.unit import AssociationKeywords, UnitInput
 from calbatch.models import datamodels
 from calbatch.models.budget import limit_reference_cache
@@ -41,6 +42,7 @@ from calbatch.models.storage.location import Location, location
 from calbatch.models.storage.memory import SETTING as MEMORY
 from calbatch.models.storage.stamps import Stamp
 from calbatch.models.storage.upload_permits import Permit
+from calbatch.models.templates.saving_template import FilledTemplate
 from calbatch.models.threads import CancelScope, ThreadPool
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.blocks import Blocks
@@ -128,6 +130,13 @@ class Job:
             state[_PACKED] = _pack_step(state.pop("step"))
         return state
 
+    def copy_step(self) -> Step:
+        """Return the step for the exposure, which it may change: threads share the job."""
+        step = copy.deepcopy(self.step)
+        step.references = self.references
+        step.save_results = True
+        return step
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
@@ -146,31 +155,41 @@ def _pack_step(step: Step) -> bytes:
     return pack(hooks.with_imported_hooks(step))
 
 
-def build_products(job: Job) -> list[tuple[Any, Location]]:
+def build_products(job: Job, exposure: DataModel | None = None) -> list[tuple[Any, Location]]:
     """Run a job's pipeline lazily and return the models of its products with their paths.
+
+    Parameters
+    ----------
+    job : Job
+        The exposure.
+    exposure : DataModel, optional
+        Its model, if it has been opened already.
 
     Raises
     ------
     CalibrationError, ModelError
         If the exposure cannot be calibrated.
     """
-    step = copy.deepcopy(job.step)  # the job is shared by threads
-    step.references = job.references
-    step.save_results = True
+    step = job.copy_step()
     if job.product:
         step.output_file = job.product
     step.members = open_members(job)
     step.staging = job.staging if isinstance(job.staging, Path) else None
-    step.run_lazily(datamodels.open(job.path))
+    step.run_lazily(datamodels.open(job.path) if exposure is None else exposure)
     results = step.products()
     if job.inputs:
         products.require_states(step, results)
     if job.association is not None:
         for _, model in results:
             _record_association(model, job.association)
-    pairs = [
-        (m, p) for (_, m), p in zip(results, products.product_paths(step, results), strict=True)
-    ]
+    return _place_products(job, step, results)
+
+
+def _place_products(
+    job: Job, step: Step, results: Sequence[tuple[str, DataModel]]
+) -> list[tuple[Any, Location]]:
+    """Return the models of products with their paths, none of which is that of an input."""
+    pairs = products.place_products(step, results)
     _require_no_overwriting(job, [path for _, path in pairs])
     return pairs
 
@@ -229,29 +248,46 @@ def prepare_job(job: Job) -> tuple[Blocks, list[FitsWriter]]:
     CalibrationError, ModelError
         If the exposure cannot be calibrated.
     """
-    return _stream_products(job, *_plan_products(job))
+    stamp = _check_input(job)
+    with dask.config.set(job.options.dask_config()):
+        pairs = build_products(job)
+    return _stream_products(job, pairs, stamp)
 
 
-def _plan_products(job: Job) -> tuple[list[tuple[Any, Location]], Stamp]:
-    """Return a job's products, after checks of its input, and the input's stamp."""
+def _check_input(job: Job) -> Stamp:
+    """Return the stamp of a job's input, after checks of it."""
     stamp = read_stamp(job.path)
     if job.stamp is not None and (stamp.size, stamp.mtime_ns) != job.stamp:
         raise ChangedError(job.path, "was replaced or changed since its header was read")
     if job.options.verify_inputs:
         verify_checksums(read_layout(job.path))
+    return stamp
+
+
+def _plan_products(
+    job: Job, stamp: Stamp
+) -> tuple[list[tuple[Any, Location]], FilledTemplate | None]:
+    """Return a job's products and, if they are made from a shared plan, the template for saving."""
     with dask.config.set(job.options.dask_config()):
-        return build_products(job), stamp
+        exposure = datamodels.open(job.path)
+        planned = share_plan(job, exposure, stamp)
+        if planned is None:
+            return build_products(job, exposure), None
+        return _place_products(job, job.step, planned.products), planned.template
 
 
 def _stream_products(
-    job: Job, pairs: list[tuple[Any, Location]], stamp: Stamp
+    job: Job,
+    pairs: list[tuple[Any, Location]],
+    stamp: Stamp,
+    template: FilledTemplate | None = None,
 ) -> tuple[Blocks, list[FitsWriter]]:
     """Return the dask collection that writes products, and the writers to abort on failure."""
     options = job.options
     with dask.config.set(options.dask_config()):
         return build_saving_graph(
             pairs, date=options.date, fsync=options.fsync, tag=job.batch, staging=job.staging,
-            before_naming=partial(content_digest, stamp), with_statistics=True,
+            before_naming=partial(content_digest, stamp), with_statistics=True, template=template,
         )  # fmt: skip
 
 
@@ -273,10 +309,11 @@ def calibrate(job: Job, threads: int = 0, memory: int = 0) -> Outcome:
     try:
         limit = {MEMORY: memory} if memory else {}
         with log_to_file(job.log, memory), collect_warnings(remarks), dask.config.set(limit):
-            pairs, stamp = _plan_products(job)
+            stamp = _check_input(job)
+            pairs, template = _plan_products(job, stamp)
             with dask.config.set(job.options.dask_config()):
                 cache = limit_reference_cache([model for model, _ in pairs])
-            graph, writers = _stream_products(job, pairs, stamp)
+            graph, writers = _stream_products(job, pairs, stamp, template)
             try:
                 with dask.config.set(cache), begin_content_digest(stamp):
                     reference_cache.drop_excess()  # exposures before may have been allowed more

@@ -272,6 +272,12 @@ class _Collector(logging.Handler):
 
 
 _ONE_AT_A_TIME = threading.Lock()
+_collecting = threading.local()
+
+
+def is_collecting_warnings() -> bool:
+    """Return whether this thread is the one that collects Python warnings."""
+    return getattr(_collecting, "is_on", False)
 
 
 @contextmanager
@@ -296,11 +302,13 @@ def _catch_warnings(remarks: list[str]) -> Iterator[None]:
         yield
         return
     caught: list[warnings.WarningMessage] = []
+    _collecting.is_on = True
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
             yield
     finally:
+        _collecting.is_on = False
         _ONE_AT_A_TIME.release()
         remarks.extend(str(w.message) for w in caught)

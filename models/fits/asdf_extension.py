@@ -47,6 +47,9 @@ _EMPTY = b"""#ASDF 1.0.0
 {}
 ...
 """
+IN_ASDF = ("meta.exposure.read_times",)
+"""Metadata without a FITS keyword that are stored in the ASDF extension, as in jwst."""
+
 _ABOUT_ITSELF = ("asdf_library", "history")
 _OF_HEADERS = ("_fits_hash", "extra_fits", "history.entries")
 

@@ -71,8 +71,12 @@ def format_header(where: str, cards: Iterable[Card]) -> bytes:
     ModelError
         If FITS cannot hold a card; ``where`` names the HDU.
     """
-    text = "".join(format_card(where, card) for card in cards)
-    text += "END".ljust(CARD_LENGTH)
+    return end_header("".join(format_card(where, card) for card in cards))
+
+
+def end_header(cards: str) -> bytes:
+    """Return the blocks of a header with these cards, which are formatted already."""
+    text = cards + "END".ljust(CARD_LENGTH)
     return text.ljust(pad_length(len(text))).encode("ascii")
 
 

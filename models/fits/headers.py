@@ -43,6 +43,9 @@ _CARD_NAME = re.compile(r"[A-Z0-9_-]{1,8}")
 #: Cards that no schema names, by HDU (see `hdu_keys`).
 ExtraCards = dict[str, list[Card]]
 
+#: A card, and its origin (see `trace_cards`).
+TracedCard = tuple[Card, KeywordSpec | int | None]
+
 #: The extension in which stdatamodels repeats all metadata, which are read from the headers.
 ASDF = "ASDF"
 
@@ -233,7 +236,7 @@ def misread_reason(
     spec = schema.keywords.get(path)
     if spec is None:
         return None
-    value = _get(data, spec)
+    value = value_of(data, spec)
     cards = extra.get(spec.hdu.upper(), ())
     values = [v for keyword, v, _ in cards if keyword == spec.keyword and v is not None]
     if value is None and values:
@@ -327,26 +330,41 @@ def cards_from_meta(
         For each value that FITS cannot hold, which is dropped. Under ``STRICT_VALIDATION`` it is a
         `ValidationError`.
     """
+    return [card for card, _ in trace_cards(schema, data, extra, hdu_name)]
+
+
+def trace_cards(
+    schema: Schema, data: Mapping[str, Any], extra: Mapping[str, Sequence[Card]], hdu_name: str
+) -> list[TracedCard]:
+    """Return the cards of an HDU's header as `cards_from_meta` does, each with its origin.
+
+    The origin is the specification of a value of the metadata, the index of a card among ``extra``
+    of the HDU, or None for titles and commentary.
+    """
     key = hdu_name.upper()
-    cards = _schema_cards(schema, data, key)
-    keywords = {keyword for keyword, _, _ in cards}
-    for keyword, value, comment in extra.get(key, ()):
+    cards = list(_schema_cards(schema, data, key))
+    keywords = {keyword for (keyword, _, _), _ in cards}
+    for number, (keyword, value, comment) in enumerate(extra.get(key, ())):
         if keyword in COMMENTARY:
-            cards += commentary(keyword, str(value))
+            cards += [(card, None) for card in commentary(keyword, str(value))]
         elif keyword not in keywords:
-            value = replace_unprintable(value) if isinstance(value, str) else value
-            cards.append((keyword, value, cut_comment(value, replace_unprintable(comment))))
+            cards.append((extra_card(keyword, value, comment), number))
     if key == PRIMARY:
         for entry in data.get("history", ()):
-            cards += commentary("HISTORY", str(entry))
+            cards += [(card, None) for card in commentary("HISTORY", str(entry))]
     return cards
 
 
-def _schema_cards(schema: Schema, data: Mapping[str, Any], key: str) -> list[Card]:
-    cards: list[Card] = []
+def extra_card(keyword: str, value: Any, comment: str) -> Card:
+    """Return the card to write for one that no schema names."""
+    value = replace_unprintable(value) if isinstance(value, str) else value
+    return keyword, value, cut_comment(value, replace_unprintable(comment))
+
+
+def _schema_cards(schema: Schema, data: Mapping[str, Any], key: str) -> Iterator[TracedCard]:
     titled = set()
     for spec in schema.by_hdu.get(key, ()):
-        value = _get(data, spec)
+        value = value_of(data, spec)
         if value is None or spec.keyword is None:
             continue
         fault = unwritable_reason(value)
@@ -356,12 +374,12 @@ def _schema_cards(schema: Schema, data: Mapping[str, Any], key: str) -> list[Car
         for branch in spec.branches:
             if branch not in titled:
                 titled.add(branch)
-                cards += _section(schema.branches.get(branch, ""))
-        cards.append((spec.keyword, value, cut_comment(value, spec.title)))
-    return cards
+                yield from ((card, None) for card in _section(schema.branches.get(branch, "")))
+        yield (spec.keyword, value, cut_comment(value, spec.title)), spec
 
 
-def _get(data: Mapping[str, Any], spec: KeywordSpec) -> Any:
+def value_of(data: Mapping[str, Any], spec: KeywordSpec) -> Any:
+    """Return the value of a keyword in nested metadata, or None."""
     value: Any = data
     for part in spec.parts:
         if not isinstance(value, (dict, Mapping)):  # nearly always a dict, which is found faster

@@ -58,6 +58,8 @@ class OutputImage:
         Shape in NumPy's order; None without data.
     cards : sequence of (keyword, value, comment)
         Header cards, in order. Those that describe the storage are ignored.
+    header : bytes, optional
+        The blocks of the header, if they have been made already; ``cards`` are then ignored.
     """
 
     name: str
@@ -66,6 +68,7 @@ class OutputImage:
     dtype: np.dtype[Any] | None = None
     shape: tuple[int, ...] | None = None
     cards: Sequence[Card] = ()
+    header: bytes | None = None
 
     @property
     def pixel_type(self) -> np.dtype[Any]:
@@ -118,7 +121,14 @@ OutputHdu = OutputImage | OutputTable | CopiedHdu
 
 
 def image_header(output: OutputImage, primary: bool) -> bytes:
-    """Return the blocks of an image's header.
+    """Return the blocks of an image's header; see `image_cards`."""
+    if output.header is not None:
+        return output.header
+    return format_header(output.extname, image_cards(output, primary))
+
+
+def image_cards(output: OutputImage, primary: bool) -> list[Card]:
+    """Return all cards of an image's header but END.
 
     Raises
     ------
@@ -145,7 +155,7 @@ def image_header(output: OutputImage, primary: bool) -> bytes:
         cards += [("BSCALE", 1, ""), ("BZERO", bzero_of(kind), "")]
     if not primary:
         cards += _names(output.extname, output.extver)
-    return format_header(output.extname, [*cards, *_without_structure(output.cards), *_RESERVED])
+    return [*cards, *_without_structure(output.cards), *_RESERVED]
 
 
 def table_bytes(output: OutputTable) -> tuple[bytes, bytes]:
@@ -267,15 +277,15 @@ def _names(extname: str, extver: int) -> list[Card]:
 
 
 def _without_structure(cards: Iterable[Card], columns: int = 0) -> list[Card]:
-    """Return the cards that do not describe the storage of the data.
+    """Return the cards that do not describe the storage of the data, the same objects.
 
     The TDIMn of a column that the table lacks is kept: jwst states the dimensions of a cube's
     wavelengths in this way.
     """
     return [
-        (keyword, value, comment)
-        for keyword, value, comment in cards
-        if keyword.startswith("TUNIT")
+        card
+        for card in cards
+        if (keyword := card[0]).startswith("TUNIT")
         or not is_structural(keyword.upper())
         or (columns and _is_beyond(keyword, columns))
     ]

@@ -51,7 +51,7 @@ class ListItem(DataModel):
         asdf = next((hdu for hdu in content.other_hdus if hdu.name == ASDF), None)
         if asdf is not None and model is not None:
             content.place = AsdfPlace(asdf, "", 0, model.schema)
-        content.deferred, content.other_hdus = (), ()
+        content.deferred, content.other_hdus, content.asdf_values = (), (), {}
         content.stored, content.product = None, ""
         content.tree.pop("history", None)
         content.extra.pop(PRIMARY, None)

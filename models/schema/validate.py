@@ -37,6 +37,10 @@ _SHOWN_VALUES = 20  # a longer enumeration is shortened to the values closest to
 _SHOWN_NAMES = 5
 
 
+VARIABLES = ("PASS_INVALID_VALUES", "STRICT_VALIDATION", "VALIDATE_ON_ASSIGNMENT")
+"""Environment variables that say what is done with invalid values, as in jwst."""
+
+
 def is_enabled(name: str, *, default: bool) -> bool:
     """Return whether an environment variable is true."""
     value = os.environ.get(name)

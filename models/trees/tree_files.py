@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from calbatch.models.arrays import ModelContent, StoredFile, copy_metadata
+from calbatch.models.arrays import ModelContent, StoredFile
 from calbatch.models.asdf.asdf_file import StoredArray, is_asdf, read_lazily
 from calbatch.models.asdf.asdf_tree import MAX_DEPTH, MAX_TREE_LENGTH
 from calbatch.models.asdf.asdf_writer import replace_file, write_asdf
 from calbatch.models.asdf.tagged import TaggedText, TaggedValue
 from calbatch.models.asdf.transforms import store_object
 from calbatch.models.errors import FileError, ValidationError, explain_errors
-from calbatch.models.schema.meta import flatten, get_path, set_path
+from calbatch.models.schema.meta import copy_metadata, flatten, get_path, set_path
 from calbatch.models.schema.parts import check_part
 from calbatch.models.schema.spec import Schema
 from calbatch.models.schema.validate import validate_value, warn_or_raise

@@ -4,10 +4,10 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from calbatch.models.arrays import copy_metadata
 from calbatch.models.datamodels import CubeModel, DataModel, ImageModel, LinearityModel, RampModel
 from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import ArrayReader, ConstantReader
+from calbatch.models.schema.meta import copy_metadata
 
 PIXELS = np.arange(48, dtype="f4").reshape(8, 6)
 

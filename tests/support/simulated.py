@@ -121,6 +121,13 @@ def simulated_exposure(spec: SimulationSpec, seed: int) -> SmallExposure:
     return SmallExposure(result, result.exposures[0], data, header, read_truth(result.truths[0]))
 
 
+@cache
+def simulated_set(spec: SimulationSpec, exposures: int) -> SimulatedSet:
+    """Return several exposures that a spec describes, made once per session."""
+    folder = _session_folder() / f"several{simulated_set.cache_info().misses:04d}"
+    return simulate(folder, spec=spec, exposures=exposures)
+
+
 @lru_cache(maxsize=1)
 def _session_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="calbatch-simulated-"))

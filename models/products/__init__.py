@@ -1,0 +1,1 @@
+"""The HDUs of models' files."""

@@ -1,0 +1,1 @@
+"""Plans, headers and graphs that are made once for all exposures of a kind."""
