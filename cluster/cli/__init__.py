@@ -49,8 +49,9 @@ def _end_process(status: int) -> NoReturn:
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except (OSError, ValueError):  # the interpreter reports it
-        sys.exit(status)
+    except (OSError, ValueError):
+        if not status:  # else an error has been reported, and its status stands
+            sys.exit(status)  # the interpreter reports that output is lost
     os._exit(status)
 
 

@@ -34,7 +34,7 @@ class Console(rich_console.Console):
     def file(self) -> IO[str]:
         """The stream that is written to."""
         found = super().file
-        return _Messages(found) if self.stderr else found  # type: ignore[return-value]
+        return (_Messages if self.stderr else _Output)(found)  # type: ignore[return-value]
 
     @file.setter
     def file(self, new: IO[str]) -> None:
@@ -65,14 +65,51 @@ def print_text(console: rich_console.Console, text: str, style: str = "") -> Non
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-class _Messages:
-    """A stream of messages, whose loss stops nothing."""
+class _Output:
+    """A stream of output that does not try again to write what could not be written.
+
+    Otherwise the text would stay in the stream's buffer, and fail once more, and with another exit
+    status, when the process ends.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def flush(self) -> None:
+        """Write the buffered text.
+
+        Raises
+        ------
+        OSError
+            If that fails; the text is lost.
+        """
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:
+            _drop_buffer(self._stream)
+            raise
+
+
+def _drop_buffer(stream: IO[str]) -> None:
+    """Write the text in a stream's buffer to the null device."""
+    number = stream.fileno()
+    own, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, number)
+        stream.flush()
+        os.dup2(own, number)
+    finally:
+        os.close(own)
+        os.close(nowhere)
+
+
+class _Messages(_Output):
+    """A stream of messages, whose loss stops nothing."""
 
     def write(self, text: str) -> int:
         """Write a text, or lose it."""
@@ -83,7 +120,7 @@ class _Messages:
     def flush(self) -> None:
         """Write the buffered text, if possible."""
         with _ignore_unwritable():
-            self._stream.flush()
+            super().flush()
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from calbatch.cluster.ledger import View
 PROGRAM = "from calbatch.cluster.cli import main; main()"
 
 
-def run(folder, redirections, command="run"):
+def run(folder, redirections, command="run", unbuffered=""):
     """Run a batch of one exposure in a shell; return the completed process."""
     made, out = small_set(), folder / "out"
     words = f'"$0" -P -c "$1" {command} dq_init "$2" -o "$3" --scheduler sync {redirections}'
     command = ["sh", "-c", words, sys.executable, PROGRAM, made.exposures[0], out]
-    state = {"CALBATCH_STATE_DIR": str(folder / "notes")}
-    environment = {**os.environ, **made.environment(), **state}
+    changes = {"CALBATCH_STATE_DIR": str(folder / "notes"), "PYTHONUNBUFFERED": unbuffered}
+    environment = {**os.environ, **made.environment(), **changes}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -35,8 +35,9 @@ def test_a_batch_does_not_need_its_messages(tmp_path, redirections):
         assert (batch.state, view.counts(batch.id)) == ("done", {"done": 1})
 
 
-def test_a_summary_that_cannot_be_printed_is_reported(tmp_path):
-    completed = run(tmp_path, ">/dev/full")
+@pytest.mark.parametrize("unbuffered", ["", long("1")])
+def test_a_summary_that_cannot_be_printed_is_reported(tmp_path, unbuffered):
+    completed = run(tmp_path, ">/dev/full", unbuffered=unbuffered)
     assert completed.returncode == 0
     assert "the summary cannot be printed: No space left on device" in completed.stderr
 

@@ -2,7 +2,10 @@
 
 import io
 import os
+from contextlib import nullcontext
+from pathlib import Path
 
+import pytest
 from rich.text import Text
 
 from calbatch.cluster.exposure.terminal import Console
@@ -33,3 +36,17 @@ def test_a_closed_pipe_silences_the_console(tmp_path):
         assert console.quiet
         file.write("nobody reads this")
         file.flush()
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+def test_text_that_cannot_be_written_does_not_stay_in_the_buffer(tmp_path, stderr):
+    """It would fail again when the process ends."""
+    with Path("/dev/full").open("w") as file, (tmp_path / "log").open("w") as log:
+        stream = Console(file=file, stderr=stderr).file
+        stream.write("lost")
+        with nullcontext() if stderr else pytest.raises(OSError, match="No space left"):
+            stream.flush()
+        os.dup2(log.fileno(), file.fileno())
+        stream.write("kept")
+        stream.flush()
+    assert (tmp_path / "log").read_text() == "kept"
