@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from calbatch.cluster.exposure.job import Job
 
 _OF_KINDS = tuple(
-    f"meta.{branch}."
-    for branch in ("exposure", "instrument", "subarray", "telescope", "cal_step", "ref_file")
+    f"meta.{branch}." for branch in ("exposure", "instrument", "subarray", "cal_step", "ref_file")
 )
 _OF_EXPOSURES = re.compile(
     r"meta\.exposure\.((start|mid|end)_time|osf_file|duration|elapsed|average_dark|\w+_events"

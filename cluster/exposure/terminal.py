@@ -102,8 +102,8 @@ def _drop_buffer(stream: IO[str]) -> None:
     try:
         os.dup2(nowhere, number)
         stream.flush()
-        os.dup2(own, number)
     finally:
+        os.dup2(own, number)
         os.close(own)
         os.close(nowhere)
 
