@@ -28,12 +28,13 @@ from calbatch.calibrate.steps.ramp_fit.flagged import add_odd_rates, fit_odd, ga
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, group_noise, zero_if_large
 from calbatch.calibrate.steps.ramp_fit.unflagged import (
+    Whole,
     add_starting_rates,
     fill_whole,
     fit_whole,
     merge_flags,
 )
-from calbatch.calibrate.steps.ramp_fit.work import Exposure, Rates, Stretch
+from calbatch.calibrate.steps.ramp_fit.work import Exposure, IntegrationSums, Rates, Stretch
 from calbatch.models.jit import inner_view_kernel, view_kernel
 
 
@@ -72,7 +73,7 @@ def fit_pixels(exposure: Exposure, plan: Plan, rate: Rates, rateints: Rates, wor
                 count = gather_integration(exposure, integ, low, odd, plan, work.block)
             if count < size:
                 ramps = exposure.data[integ]
-                fit_whole(ramps, low, gain, work.noise, plan, work.classes, work.slope)
+                fit_whole(ramps, low, gain, work.noise, plan, work.ratio, work.slope)
                 _write_whole(work, work.odd[integ], _part(rateints, integ, low, high))
             fit_odd(exposure, integ, low, count, plan, work, rateints)
         _write_mean(work, _part(rate, 0, low, high))
@@ -153,9 +154,11 @@ def set_currents(current: Floats, dark: Singles, integrations: int) -> None:
 
     ``current = max(mean(start), 0) + dark`` (F5)
     """
+    if integrations > 1:  # a division takes as long as the rest
+        for c in range(current.size):
+            current[c] /= integrations
     for c in range(current.size):
-        mean = current[c] / integrations
-        current[c] = (mean if mean > 0.0 else 0.0) + np.float64(dark[c])
+        current[c] = (current[c] if current[c] > 0.0 else 0.0) + np.float64(dark[c])
 
 
 @inner_view_kernel
@@ -179,8 +182,6 @@ def _write_whole(work: Stretch, odd: Flags, rates: Rates) -> None:
 def _write_mean(work: Stretch, rates: Rates) -> None:
     """Write the mean rates over integrations."""
     sums, whole = work.sums, work.whole
-    _add_whole(sums.inv_var_read, whole.inv_var_read, sums.whole)
-    _add_whole(sums.inv_var_poisson, whole.inv_var_poisson, sums.whole)
     for c in range(work.dq.size):
         every = sums.every_flag[c] if sums.whole[c] == 0.0 else np.uint32(0)
         rates.dq[c] = work.dq[c] | sums.any_flag[c] | every
@@ -188,9 +189,9 @@ def _write_mean(work: Stretch, rates: Rates) -> None:
         work.valid[c] = np.uint8((rates.dq[c] & np.uint32(UNUSABLE)) == 0)
     for c in range(work.dq.size):
         rates.dq[c] |= np.uint32(sums.partial[c])
-    _invert(sums.inv_var_read, work.valid)
-    _invert(sums.inv_var_poisson, work.valid)
-    var_read, var_poisson = sums.inv_var_read, sums.inv_var_poisson  # now inverted
+    _combine(whole.inv_var_read, sums.whole, work.valid, sums.inv_var_read)
+    _combine(whole.inv_var_poisson, sums.whole, work.valid, sums.inv_var_poisson)
+    var_read, var_poisson = sums.inv_var_read, sums.inv_var_poisson  # now variances
     for c in range(work.dq.size):
         rates.var_rnoise[c] = var_read[c]
         rates.var_poisson[c] = var_poisson[c]
@@ -199,7 +200,18 @@ def _write_mean(work: Stretch, rates: Rates) -> None:
     for c in range(work.dq.size):
         slope = sums.slope[c] * var_read[c]
         rates.data[c] = slope if work.valid[c] != 0 else math.nan
-    for c in range(work.dq.size):
+    _write_uncharged_noise(sums, whole, rates)
+
+
+@inner_view_kernel
+def _write_uncharged_noise(sums: IntegrationSums, whole: Whole, rates: Rates) -> None:
+    """Write the read-noise variance of ramps with charge loss as if they had none."""
+    found = 0
+    for c in range(sums.charged.size):
+        found |= sums.charged[c]
+    if found == 0:
+        return
+    for c in range(sums.charged.size):
         if sums.charged[c] != 0:
             inv_var_read = sums.uncharged[c]
             has_whole = whole.var_read[c] > 0.0 and sums.whole[c] > 0.0
@@ -209,16 +221,10 @@ def _write_mean(work: Stretch, rates: Rates) -> None:
 
 
 @inner_view_kernel
-def _add_whole(sums: Floats, each: Floats, count: Floats) -> None:
+def _combine(each: Floats, count: Floats, valid: Flags, sums: Floats) -> None:
+    """Add the inverse variances of unflagged ramps, and convert the sums to variances in place."""
     for c in range(sums.size):
-        part = each[c] * count[c]
-        sums[c] += part if count[c] > 0.0 else 0.0
-
-
-@inner_view_kernel
-def _invert(sums: Floats, valid: Flags) -> None:
-    """Convert sums of inverse variances to variances in place."""
-    for c in range(sums.size):
-        variance = 1.0 / sums[c] if sums[c] > 0.0 else sums[c]
+        total = sums[c] + (each[c] * count[c] if count[c] > 0.0 else 0.0)
+        variance = 1.0 / total if total > 0.0 else total
         in_range = valid[c] != 0 and not variance >= LARGE_VARIANCE
         sums[c] = variance if in_range else 0.0

@@ -23,6 +23,7 @@ from calbatch.calibrate.steps.ramp_fit.frame import set_currents
 from calbatch.calibrate.steps.ramp_fit.plan import POWERS, Plan
 from calbatch.calibrate.steps.ramp_fit.segments import (
     Pixel,
+    find_ratio,
     find_segments,
     group_noise,
     noise_class,
@@ -202,7 +203,7 @@ def _intercept(
     if stop - start == 2:
         error = math.sqrt(2.0) * pixel.noise
         return error, last * (1.0 - stop + 1.0) + first * (stop - 1.0), error
-    power = _POWERS[noise_class(last - first, pixel.gain, pixel.noise)]
+    power = _POWERS[noise_class(find_ratio(last - first, pixel.gain, pixel.noise))]
     middle = (stop - start - 1) / 2.0
     inverse = 1.0 / (pixel.noise * pixel.noise)
     s, sx, sxx, sy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0

@@ -106,15 +106,20 @@ def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
 
 
 @inner_view_kernel
-def noise_class(rise: float, gain: float, noise: float) -> int:
-    """Return the class of signal-to-noise ratio of a segment that rises by ``rise`` DN.
+def find_ratio(rise: float, gain: float, noise: float) -> float:
+    """Return the signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
-    The ratio is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (F3; Fixsen et al. 2000). A rise
-    that is not finite is in the highest class.
+    It is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (F3; Fixsen et al. 2000), and NaN if the
+    rise is not finite.
     """
     variance = noise * noise + rise * gain
     low = variance <= 0.0 or gain == 0.0
-    ratio = 0.0 if low else rise * gain / math.sqrt(variance)
+    return 0.0 if low else rise * gain / math.sqrt(variance)
+
+
+@inner_view_kernel
+def noise_class(ratio: float) -> int:
+    """Return the class of a signal-to-noise ratio; that of NaN is the highest."""
     below = (ratio < 5.0) + (ratio < 10.0) + (ratio < 20.0) + (ratio < 50.0) + (ratio < 100.0)
     return 5 - below
 
@@ -135,7 +140,7 @@ def segment_slope(
         return first / time
     if length == 2:
         return (last - first) / time
-    row = noise_class(last - first, pixel.gain, pixel.noise)
+    row = noise_class(find_ratio(last - first, pixel.gain, pixel.noise))
     offset = _table_offset(length)
     slope = 0.0
     for k in range(length // 2):

@@ -23,7 +23,7 @@ from calbatch.calibrate.steps.ramp_fit.block import (
 from calbatch.calibrate.steps.ramp_fit.plan import Plan, table_offset
 from calbatch.calibrate.steps.ramp_fit.segments import (
     Pixel,
-    noise_class,
+    find_ratio,
     poisson_variance,
     read_variance,
 )
@@ -113,7 +113,7 @@ def _find_majority(count: int, fits: Fits) -> tuple[int, int]:
 @inner_view_kernel
 def _add_pairs(count: int, start: int, stop: int, plan: Plan, block: Block, fits: Fits) -> None:
     """Find the slopes per group; see `segment_slope`."""
-    _find_noise_classes(count, start, stop - 1, block.ramps, fits.gain, fits.noise, fits.classes)
+    _find_ratios(count, start, stop - 1, block.ramps, fits.gain, fits.noise, fits.ratio)
     for j in range(count):
         fits.slope[j] = 0.0
     offset = _table_offset(stop - start)
@@ -121,22 +121,22 @@ def _add_pairs(count: int, start: int, stop: int, plan: Plan, block: Block, fits
         for row in range(block.weights.size):
             block.weights[row] = plan.estimators[row, offset + k]
         pair = start + k, stop - 1 - k
-        _add_pair(count, pair, block.ramps, block.weights, fits.classes, fits.slope)
+        _add_pair(count, pair, block.ramps, block.weights, fits.ratio, fits.slope)
 
 
 @inner_view_kernel
-def _find_noise_classes(
+def _find_ratios(
     count: int,
     first: int,
     last: int,
     ramps: Singles,
     gain: Floats,
     noise: Floats,
-    classes: Flags,
+    ratio: Floats,
 ) -> None:
     for j in range(count):
         rise = np.float64(ramps[last, j]) - np.float64(ramps[first, j])
-        classes[j] = noise_class(rise, gain[j], noise[j])
+        ratio[j] = find_ratio(rise, gain[j], noise[j])
 
 
 @inner_view_kernel
@@ -145,14 +145,14 @@ def _add_pair(
     pair: tuple[int, int],
     ramps: Singles,
     weights: Floats,
-    classes: Flags,
+    ratio: Floats,
     slope: Floats,
 ) -> None:
     near, far = pair
     each = load_weights(weights)
     for j in range(count):
         step = np.float64(ramps[far, j]) - np.float64(ramps[near, j])
-        slope[j] += choose_weight(each, classes[j]) * step
+        slope[j] += choose_weight(each, ratio[j]) * step
 
 
 @inner_view_kernel

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from calbatch.calibrate.steps.ramp_fit.block import Flags, Floats, Places, Singles
 from calbatch.calibrate.steps.ramp_fit.plan import Plan
-from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE
+from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, find_ratio
 from calbatch.models.jit import inner_view_kernel
 
 Weights = tuple[float, float, float, float, float, float]
@@ -162,24 +162,22 @@ def fill_whole(
         whole.inv_var_read[c] = 1.0 / var_read
         whole.inv_var_poisson[c] = 1.0 / var_poisson if var_poisson > 0.0 else 0.0
         is_small = var_read < LARGE_VARIANCE
-        whole.scale[c] = (1.0 if is_small else 0.0) if usable else math.nan
-        whole.var_read[c] = var_read if usable and is_small else 0.0
+        # Without the additions the compiler emits masked stores, several times slower.
+        whole.scale[c] = np.float64(is_small) + (0.0 if usable else math.nan)
+        whole.var_read[c] = (var_read if usable and is_small else 0.0) + 0.0
         in_range = usable and var_poisson > 0.0 and var_poisson < LARGE_VARIANCE
-        whole.var_poisson[c] = var_poisson if in_range else 0.0
-        whole.err[c] = (math.sqrt(var) if not var > LARGE_VARIANCE else 0.0) if usable else 0.0
+        whole.var_poisson[c] = (var_poisson if in_range else 0.0) + 0.0
+        root = math.sqrt(var) if not var > LARGE_VARIANCE else 0.0
+        whole.err[c] = (root if usable else 0.0) + 0.0
 
 
 @inner_view_kernel
-def _find_classes(
-    before: Singles, after: Singles, gain: Singles, noise: Floats, classes: Flags
+def _find_ratios(
+    before: Singles, after: Singles, gain: Singles, noise: Floats, ratio: Floats
 ) -> None:
-    """Find the class of signal-to-noise ratio (F3); see `noise_class`."""
-    for c in range(classes.size):
-        electrons = (np.float64(after[c]) - np.float64(before[c])) * np.float64(gain[c])
-        variance = noise[c] * noise[c] + electrons
-        ratio = electrons / math.sqrt(variance) if variance > 0.0 else 0.0
-        upper = np.uint8(ratio >= 50.0) + np.uint8(ratio >= 100.0) + np.uint8(ratio >= 20.0)
-        classes[c] = np.uint8(ratio >= 5.0) + np.uint8(ratio >= 10.0) + upper
+    for c in range(ratio.size):
+        rise = np.float64(after[c]) - np.float64(before[c])
+        ratio[c] = find_ratio(rise, np.float64(gain[c]), noise[c])
 
 
 @inner_view_kernel
@@ -189,11 +187,15 @@ def load_weights(weights: Floats) -> Weights:
 
 
 @inner_view_kernel
-def choose_weight(weights: Weights, row: int) -> float:
-    """Return the weight of a class; looking it up in an array would prevent vectorization."""
-    low = weights[0] if row == 0 else weights[1] if row == 1 else weights[2]
-    high = weights[3] if row == 3 else weights[4] if row == 4 else weights[5]
-    return low if row < 3 else high
+def choose_weight(weights: Weights, ratio: float) -> float:
+    """Return the weight for a ratio: that of its `noise_class`.
+
+    Looking it up in an array would prevent vectorization, and so would a class in an integer of
+    another width.
+    """
+    lowest = weights[0] if ratio < 5.0 else weights[1] if ratio < 10.0 else weights[2]
+    highest = weights[4] if ratio < 100.0 else weights[5]
+    return lowest if ratio < 20.0 else weights[3] if ratio < 50.0 else highest
 
 
 @inner_view_kernel
@@ -201,12 +203,12 @@ def _add_pair(
     low: Singles,
     high: Singles,
     weights: Floats,
-    classes: Flags,
+    ratio: Floats,
     slope: Floats,
 ) -> None:
     each = load_weights(weights)
     for c in range(slope.size):
-        weight = choose_weight(each, classes[c])
+        weight = choose_weight(each, ratio[c])
         slope[c] += weight * (np.float64(high[c]) - np.float64(low[c]))
 
 
@@ -217,7 +219,7 @@ def fit_whole(
     gain: Singles,
     noise: Floats,
     plan: Plan,
-    classes: Flags,
+    ratio: Floats,
     slope: Floats,
 ) -> None:
     """Find the slopes of one integration's ramps as if none had flags, in DN/s.
@@ -233,17 +235,17 @@ def fit_whole(
         Start of the pixels; the size of ``slope`` is their number.
     gain, noise : ndarray, (pixels,)
         Gain (electron/DN) and read noise (electron).
-    classes : ndarray of uint8, (pixels,)
-        Scratch.
+    ratio : ndarray of float64, (pixels,)
+        Scratch: signal-to-noise ratios.
     slope : ndarray of float64, (pixels,)
         The result.
     """
     size = slope.size
     first, last = plan.first, plan.last - 1
     high = low + size
-    _find_classes(ramps[first, low:high], ramps[last, low:high], gain, noise, classes)
+    _find_ratios(ramps[first, low:high], ramps[last, low:high], gain, noise, ratio)
     for c in range(size):
         slope[c] = 0.0
     for k in range(plan.full.shape[0]):
         near, far = ramps[first + k, low:high], ramps[last - k, low:high]
-        _add_pair(near, far, plan.full[k], classes, slope)
+        _add_pair(near, far, plan.full[k], ratio, slope)

@@ -127,14 +127,16 @@ class Fits(NamedTuple):
         Sums over segments: ``slope / var^R``, ``1 / var^R``, ``1 / var^P`` and ``1 / var^C``.
     rate, err, var_read, var_poisson : ndarray of float64
         The rate, its error and its variances, as in the products.
+    ratio : ndarray of float64
+        The signal-to-noise ratio.
     uncharged : ndarray of float64
         ``1 / var^R`` that includes groups flagged for charge loss.
     runs, start, stop : ndarray of int32
         Number of segments, and the groups of the last one, half-open.
     dq : ndarray of uint32
         Flags of the integration.
-    classes, usable, fitted : ndarray of uint8
-        Class of the signal-to-noise ratio; not 0 if the flags allow a rate; if there is one.
+    usable, fitted : ndarray of uint8
+        Not 0 if the flags allow a rate; if there is one.
     """
 
     gain: Array
@@ -148,19 +150,19 @@ class Fits(NamedTuple):
     err: Array
     var_read: Array
     var_poisson: Array
+    ratio: Array
     uncharged: Array
     runs: npt.NDArray[np.int32]
     start: npt.NDArray[np.int32]
     stop: npt.NDArray[np.int32]
     dq: Words
-    classes: npt.NDArray[np.uint8]
     usable: npt.NDArray[np.uint8]
     fitted: npt.NDArray[np.uint8]
 
 
 def make_fits(ramps: int) -> Fits:
     """Return scratch for a number of ramps."""
-    dtypes = [np.float64] * 12 + [np.int32] * 3 + [np.uint32] + [np.uint8] * 3
+    dtypes = [np.float64] * 13 + [np.int32] * 3 + [np.uint32] + [np.uint8] * 2
     arrays: list[Any] = [np.empty(ramps, dtype) for dtype in dtypes]
     return Fits(*arrays)
 
@@ -196,7 +198,7 @@ class Stretch(NamedTuple):
     current: Array
     slope: Array
     spoiled: npt.NDArray[np.float32]
-    classes: npt.NDArray[np.uint8]
+    ratio: Array
     differences: npt.NDArray[np.float32]
     whole: Whole
     sums: IntegrationSums
@@ -221,7 +223,7 @@ def make_stretch(pixels: int, integrations: int, plan: Plan) -> Stretch:
         current=empty(np.float64),
         slope=empty(np.float64),
         spoiled=empty(np.float32),
-        classes=empty(np.uint8),
+        ratio=empty(np.float64),
         differences=empty(np.float32, max(plan.last - plan.first - 1, 1)),
         whole=Whole(*empty(np.float64, 3), *empty(np.float32, 3)),
         sums=IntegrationSums(

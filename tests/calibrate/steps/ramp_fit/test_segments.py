@@ -41,7 +41,7 @@ def group_noise(readnoise, gain, plan):
 
 @kernel
 def noise_class(rise, gain, noise):
-    return segments.noise_class(rise, gain, noise)
+    return segments.noise_class(segments.find_ratio(rise, gain, noise))
 
 
 @kernel

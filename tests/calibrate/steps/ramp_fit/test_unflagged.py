@@ -37,8 +37,8 @@ def fill_whole(gain, noise, current, valid, plan, whole):
 
 
 @kernel
-def fit_whole(ramps, low, gain, noise, plan, classes, slope):
-    unflagged.fit_whole(ramps, low, gain, noise, plan, classes, slope)
+def fit_whole(ramps, low, gain, noise, plan, ratio, slope):
+    unflagged.fit_whole(ramps, low, gain, noise, plan, ratio, slope)
 
 
 samples = st.lists(
@@ -141,7 +141,7 @@ class TestSlopes:
         exposure = few_ramps([data])
         high = low + work.noise.size
         gain = exposure.gain[low:high]
-        fit_whole(exposure.data[0], low, gain, work.noise, plan, work.classes, work.slope)
+        fit_whole(exposure.data[0], low, gain, work.noise, plan, work.ratio, work.slope)
         return work.slope
 
     @given(samples)
