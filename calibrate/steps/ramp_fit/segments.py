@@ -109,8 +109,8 @@ def split_ramp(flags: Flags, j: int, starts: Places, stops: Places) -> int:
 def find_ratio(rise: float, gain: float, noise: float) -> float:
     """Return the signal-to-noise ratio of a segment that rises by ``rise`` DN.
 
-    It is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (F3; Fixsen et al. 2000), and NaN if the
-    rise is not finite.
+    It is ``S / sqrt(R**2 + S)`` with ``S = rise * gain`` (F3; Fixsen et al. 2000), or 0 if the
+    variance ``R**2 + S`` is not positive. An infinite signal gives NaN.
     """
     variance = noise * noise + rise * gain
     low = variance <= 0.0 or gain == 0.0

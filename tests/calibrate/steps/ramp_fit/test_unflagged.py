@@ -13,7 +13,8 @@ from support.few_ramps import (
     weighted_slope,
 )
 
-from calbatch.calibrate.steps.ramp_fit import unflagged
+from calbatch.calibrate.steps.ramp_fit import segments, unflagged
+from calbatch.calibrate.steps.ramp_fit.plan import EDGES
 from calbatch.calibrate.steps.ramp_fit.segments import LARGE_VARIANCE, Pixel
 from calbatch.calibrate.steps.ramp_fit.work import make_stretch
 from calbatch.models.jit import kernel
@@ -41,6 +42,16 @@ def fit_whole(ramps, low, gain, noise, plan, ratio, slope):
     unflagged.fit_whole(ramps, low, gain, noise, plan, ratio, slope)
 
 
+@kernel
+def choose_weight(weights, ratio):
+    return unflagged.choose_weight(unflagged.load_weights(weights), ratio)
+
+
+@kernel
+def noise_class(ratio):
+    return segments.noise_class(ratio)
+
+
 samples = st.lists(
     st.lists(st.integers(-50, 4000), min_size=GROUPS, max_size=GROUPS), min_size=3, max_size=8
 ).map(lambda pixels: np.array(pixels, "f4").T)
@@ -51,6 +62,14 @@ def test_flags_are_merged():
     seen = np.array([0, 1, 4], "u1")
     merge_flags(np.array([2, 1, 2], "u1"), seen)
     assert seen.tolist() == [2, 1, 6]
+
+
+ratios = st.one_of(st.floats(), st.sampled_from([*EDGES, *np.nextafter(EDGES, 0.0)]))
+
+
+@given(ratios)
+def test_a_weight_is_that_of_its_class(ratio):
+    assert choose_weight(np.arange(6.0), ratio) == noise_class(ratio)
 
 
 class TestStartingRates:
