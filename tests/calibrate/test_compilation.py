@@ -78,7 +78,9 @@ def test_the_kernels_of_a_pipeline_are_compiled_before_its_trial(tmp_path):
     assert not list(tmp_path.glob("*compiling*"))  # no claims are left
 
 
-@pytest.mark.parametrize("executable", ["/missing/python", None])
+@pytest.mark.parametrize(
+    "executable", ["/missing/python", pytest.param(None, marks=pytest.mark.ci)]
+)
 def test_without_helpers_this_process_compiles_alone(tmp_path, executable):
     exposure = small_exposure("NIS", ngroups=4)
     missing = f"sys.executable = {executable!r}\nstep.saturation.skip = True\n"
@@ -87,6 +89,7 @@ def test_without_helpers_this_process_compiles_alone(tmp_path, executable):
     assert [message.partition(" in ")[0] for message in messages[1:]] == ["kernels compiled"]
 
 
+@pytest.mark.ci
 def test_a_compilation_that_has_begun_is_not_repeated(tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     messages = list_messages(PIPELINE + BEGIN, exposure, tmp_path)
@@ -115,6 +118,7 @@ with Compilation(print) as compilation, event.install_listener("numba:compile", 
 """
 
 
+@pytest.mark.ci
 def test_kernels_are_compiled_for_another_exposure_if_references_fail_to_arrive(tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     messages = list_messages(PIPELINE + SUBSTITUTE, exposure, tmp_path)

@@ -39,6 +39,7 @@ def test_a_process_compiles_what_no_other_has_claimed(shared, tmp_path):
     assert {path.name for path in shared.glob("done-*")} == {"done-kind-linearity"}
 
 
+@pytest.mark.ci
 def test_the_newest_order_counts(shared, tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     (shared / f"claimed-kind-{warm.ALWAYS}").unlink()
@@ -54,6 +55,7 @@ def test_the_newest_order_counts(shared, tmp_path):
     assert (shared / "done-kind-linearity").exists()
 
 
+@pytest.mark.ci
 def test_a_process_that_waits_for_references_reads_no_header_again(shared, tmp_path):
     exposure = small_exposure("NIS", ngroups=4)
     (shared / f"claimed-kind-{warm.ALWAYS}").unlink()

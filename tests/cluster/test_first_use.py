@@ -110,7 +110,10 @@ def find_helpers(process):
     return found
 
 
-@pytest.mark.parametrize("scheduler", ["sync", "threads", "local"])
+@pytest.mark.parametrize(
+    "scheduler",
+    [*(pytest.param(name, marks=pytest.mark.ci) for name in ("sync", "threads")), "local"],
+)
 def test_kernels_are_compiled_while_a_reference_is_withheld(machine, scheduler):
     with machine.start("--scheduler", scheduler) as process:
         eventually(lambda: machine.list_kernels("flag_integrations"), state=process.poll)
@@ -128,6 +131,7 @@ def test_kernels_are_compiled_while_a_reference_is_withheld(machine, scheduler):
     assert "of 3 parts compiled" in fetched
 
 
+@pytest.mark.ci
 def test_kernels_are_compiled_while_the_rules_are_withheld(machine):
     machine.server.withheld = RULES
     with machine.start("--scheduler", "sync") as process:
@@ -194,6 +198,7 @@ def serve_reluctantly(path, released):
         server.server_close()
 
 
+@pytest.mark.ci
 def test_kernels_are_compiled_while_a_header_is_awaited(machine):
     machine.server.released.set()
     others = [machine.folder / f"copy{number}_uncal.fits" for number in range(4)]
@@ -220,7 +225,13 @@ def is_alive(process):
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["told", "killed"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="told"),
+        pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.ci),
+    ],
+)
 def test_the_compilation_ends_with_its_batch(machine, number):
     with machine.start("--scheduler", "sync") as process:
         eventually(lambda: machine.list_kernels("flag_integrations"), state=process.poll)
@@ -232,6 +243,7 @@ def test_the_compilation_ends_with_its_batch(machine, number):
     assert number == signal.SIGKILL or not machine.list_claims()
 
 
+@pytest.mark.ci
 def test_a_reference_that_cannot_be_fetched_ends_the_compilation(machine):
     machine.server.faults[LATE] = ["gone"]
     with machine.start("--scheduler", "sync") as process:
@@ -245,6 +257,7 @@ def test_a_reference_that_cannot_be_fetched_ends_the_compilation(machine):
     assert not machine.list_kernels("linearize")
 
 
+@pytest.mark.ci
 def test_nothing_is_compiled_when_everything_is_done(machine):
     machine.server.released.set()
     with machine.start("--scheduler", "sync") as process:

@@ -138,6 +138,7 @@ def test_the_page_of_a_batch_is_at_the_address_that_its_status_shows(submit, tmp
     assert dashboard(folder) == ""
 
 
+@pytest.mark.ci
 def test_a_requeued_driver_continues(submit, tmp_path):
     folder = submit(SLOW)
     until(lambda: unfinished_products(folder.output))
@@ -165,6 +166,7 @@ def test_a_batch_is_cancelled_and_resumed(submit, tmp_path):
     assert len(products_in(folder.output)) == 3
 
 
+@pytest.mark.ci
 def test_a_batch_finishes_although_its_workers_jobs_are_cancelled(submit, tmp_path):
     folder = submit(SLOW)
     until(lambda: unfinished_products(folder.output))
@@ -195,7 +197,11 @@ def test_a_driver_at_its_time_limit_continues_later(submit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "resumed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["resume", "new-batch"]
+    "resumed",
+    [
+        pytest.param(True, id="resume", marks=pytest.mark.ci),
+        pytest.param(False, id="new-batch", marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_driver_leaves_nothing_to_its_successor(submit, tmp_path, resumed):
     folder = submit(SLOW)

@@ -171,6 +171,7 @@ def test_a_stopped_worker_that_goes_on_after_all_publishes_nothing(foreign, tmp_
     assert len(products_in(out)) == 3
 
 
+@pytest.mark.ci
 def test_a_stopped_worker_on_another_host_without_a_nanny_counts_as_dead(
     foreign, tmp_path, monkeypatch
 ):
