@@ -12,12 +12,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from numba.core import event
-
 from calbatch.calibrate.references import ResolvedReferences
 from calbatch.calibrate.step import Step
 from calbatch.calibrate.warm import compile_part, needed_types
 from calbatch.models import datamodels
+from calbatch.models.jit import call_at_compilation
 from calbatch.models.storage.location import Location
 from calbatch.models.temporary import open_process_folder
 from calbatch.models.tiling.portable import pack, unpack
@@ -129,25 +128,11 @@ def _start_compiler(folder: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-class _Note(event.Listener):
-    """Leaves a file when a kernel is compiled."""
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-
-    def on_start(self, event: event.Event) -> None:
-        """Leave the file."""
-        self._place.touch()
-
-    def on_end(self, event: event.Event) -> None:
-        """Do nothing."""
-
-
 def compile_for_another() -> None:
     """Compile kernels for another process, which started this one and waits, or until it ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     folder = Path(sys.argv[1])
-    with event.install_listener("numba:compile", _Note(folder / _NEEDED)):
+    with call_at_compilation((folder / _NEEDED).touch):
         _compile_ordered(folder)
 
 

@@ -12,13 +12,13 @@ from types import ModuleType
 import dask
 import numpy as np
 from dask.local import get_sync
-from numba.core import event
 
 from calbatch.calibrate import hooks
 from calbatch.calibrate.products import without_files
 from calbatch.calibrate.references import References
 from calbatch.calibrate.registry import is_built_in
 from calbatch.calibrate.step import Step
+from calbatch.models.jit import call_at_compilation
 from calbatch.models.model import DataModel
 from calbatch.models.tiling.graphs import TRIAL
 
@@ -33,25 +33,16 @@ class CompilationNeededError(BaseException):
     """A kernel is not in numba's cache. No step may catch this error."""
 
 
-class _Refusal(event.Listener):
-    """Interrupts a trial as soon as it compiles a kernel; other threads may compile theirs."""
-
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-
-    def on_start(self, event: event.Event) -> None:
-        """Raise the error in the thread of the trial."""
-        if threading.get_ident() == self.thread:
-            raise CompilationNeededError
-
-    def on_end(self, event: event.Event) -> None:
-        """Do nothing."""
-
-
 @contextmanager
 def refuse_compilation() -> Iterator[None]:
     """Raise `CompilationNeededError` where this thread would compile a kernel."""
-    with event.install_listener("numba:compile", _Refusal()):
+    thread = threading.get_ident()
+
+    def refuse() -> None:
+        if threading.get_ident() == thread:  # other threads may compile theirs
+            raise CompilationNeededError
+
+    with call_at_compilation(refuse):
         yield
 
 

@@ -1,4 +1,8 @@
-"""Compilation of kernels."""
+"""Compilation of kernels.
+
+numba is imported when a kernel is first called. Processes such as the driver of a batch in workers
+define kernels, but call none, and the import takes longer than that of calbatch.
+"""
 
 import atexit
 import hashlib
@@ -7,16 +11,16 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import filelock
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -24,9 +28,6 @@ from calbatch.models.private import NotPrivateError, make_private_folder
 from calbatch.models.temporary import make_process_folder
 
 log = logging.getLogger(__name__)
-
-_njit: Any = numba.njit  # its annotations lack some of its options
-_config: Any = numba.config  # its annotations lack all settings
 
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _UNCOUNTED = {"_nrt": False}
@@ -59,7 +60,80 @@ def _load_array_functions() -> None:
         del sys.modules[name]
 
 
-_load_array_functions()
+@cache
+def load_numba() -> Any:
+    """Return numba, imported on first use with what all kernels need."""
+    import numba
+
+    _load_array_functions()
+    return numba
+
+
+class _Kernel:
+    """A function that numba compiles, or loads from its cache, when it is first called.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    options : dict
+        Options of numba's compiler.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, bool]) -> None:
+        update_wrapper(self, function)
+        self._function, self._options = function, options
+
+    def __call__(self, *values: Any) -> Any:
+        """Call the compiled function."""
+        return self.dispatcher(*values)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The object of numba that compiles the function, with the compiled versions."""
+        with _guard:  # threads would compile the function once each
+            made = self.__dict__.get("dispatcher")
+            return _compile(self._function, self._options) if made is None else made
+
+    @property
+    def _numba_type_(self) -> Any:
+        """The type of the function for numba, in other kernels."""
+        return self.dispatcher._numba_type_
+
+
+_guard = threading.RLock()
+
+
+class _Intrinsic:
+    """A function for kernels that generates code of LLVM, made when a kernel first uses it.
+
+    Parameters
+    ----------
+    define : callable
+        The function, as numba's ``intrinsic`` expects it.
+    """
+
+    def __init__(self, define: Callable[..., Any]) -> None:
+        update_wrapper(self, define)
+        self._define = define
+
+    def __call__(self, *values: Any) -> Any:
+        """Raise an error: only kernels can call this."""
+        raise NotImplementedError(f"{self._define.__name__} can be called by kernels only")
+
+    @cached_property
+    def _numba_type_(self) -> Any:
+        """The type of the function for numba."""
+        extending = import_module("numba.extending")
+        context = import_module("numba.core.registry").cpu_target.typing_context
+        self._made = extending.intrinsic(self._define)  # the type does not keep it
+        context.refresh()
+        return context.resolve_value_type(self._made)
+
+
+def intrinsic(define: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function for kernels from one that generates its code; see numba's ``intrinsic``."""
+    return _Intrinsic(define)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +142,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Fast-math is off, because results must not depend on the vector width and NaN marks unusable
     samples. A kernel runs on one thread: tiles and exposures are processed in parallel.
     """
-    return _compile(function)
+    return _Kernel(function, {})
 
 
 def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +151,7 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Without an entry point for Python it compiles in half the time, especially with tuples of arrays
     as arguments.
     """
-    return _compile(function, **_INNER)
+    return _Kernel(function, _INNER)
 
 
 def view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,7 +161,7 @@ def view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     more than the arithmetic of a loop over a few pixels. Without them, the arrays belong to the
     caller throughout.
     """
-    return _compile(function, **_UNCOUNTED)
+    return _Kernel(function, _UNCOUNTED)
 
 
 def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,15 +169,37 @@ def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Only a `view_kernel` or another such function may use arrays that it returns.
     """
-    return _compile(function, **_INNER, **_UNCOUNTED)
+    return _Kernel(function, {**_INNER, **_UNCOUNTED})
 
 
-def _compile(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    with _cache_in(kernel_folder()):
-        decorate = _njit(nogil=True, cache=True, error_model="numpy", **options)
+def _compile(function: Callable[..., Any], options: dict[str, bool]) -> Any:
+    """Return numba's object for a function, which compiles it for the types of each call."""
+    numba = load_numba()
+    with _cache_in(numba.config, kernel_folder()):
+        decorate = numba.njit(nogil=True, cache=True, error_model="numpy", **options)
         compiled: Any = decorate(function)
     compiled._cache = _SharedCache(compiled._cache, kernel_folder())
-    return cast(Callable[..., Any], compiled)
+    return compiled
+
+
+@contextmanager
+def call_at_compilation(function: Callable[[], object]) -> Iterator[None]:
+    """Call a function whenever a kernel begins to be compiled within this context, in any thread.
+
+    A kernel that is loaded from the cache is not compiled.
+    """
+    load_numba()
+    event = import_module("numba.core.event")
+
+    class Listener(event.Listener):  # type: ignore[name-defined]
+        def on_start(self, _: Any) -> None:
+            function()
+
+        def on_end(self, _: Any) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 class _SharedCache:
@@ -158,14 +254,14 @@ def for_kernel(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def _cache_in(folder: Path) -> Iterator[None]:
+def _cache_in(config: Any, folder: Path) -> Iterator[None]:
     """Set numba's cache folder for the kernels that are decorated within this context."""
-    before = _config.CACHE_DIR
-    _config.CACHE_DIR = str(folder)
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        _config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 @cache

@@ -26,6 +26,8 @@ from calbatch.cluster.sites.dask_site import DaskSite
 from calbatch.cluster.sites.forking import MALLOC_ENVIRONMENT, fork_server_here, is_fork_safe
 from calbatch.cluster.sites.page.links import HOST, dashboard_link
 from calbatch.models.errors import format_count
+from calbatch.models.jit import kernel_folder
+from calbatch.models.storage.memory import shared_memory_limit
 from calbatch.models.temporary import make_process_folder
 from calbatch.models.tiling import reference_cache
 
@@ -88,6 +90,7 @@ def start_server() -> None:
     and if a fork server is running that calbatch did not start, workers import for themselves.
     """
     if _server.method() == "forkserver":
+        kernel_folder()  # a temporary one is inherited
         with _set_worker_environment(), hold_interrupts():
             _server.start()
 
@@ -106,11 +109,6 @@ class _Server:
 
     def start(self) -> None:
         """Start the process with the current environment, which workers inherit."""
-        from distributed import utils
-
-        # Otherwise dask has the server import pandas, pyarrow and others that happen to be
-        # installed, and imports them here to find out. They start threads, and no step needs them.
-        utils._forkserver_preload_set = True
         context = get_context("forkserver")
         context.set_forkserver_preload(["calbatch.cluster.sites.preload"])
         _use_own_names()
@@ -143,17 +141,20 @@ def _use_own_names() -> None:
 @contextmanager
 def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
     """Yield a site of single-threaded worker processes; nothing listens beyond this machine."""
+    start_server()  # which imports the same modules at the same time
     import dask
-    from distributed import Client, LocalCluster
-    from distributed.system import MEMORY_LIMIT
+    from distributed import Client, LocalCluster, utils
 
     from calbatch.cluster.sites import dashboard
 
-    start_server()
+    # Otherwise dask has the server import pandas, pyarrow and others that happen to be installed,
+    # and imports them here to find out. They start threads, and no step needs them.
+    utils._forkserver_preload_set = True
+    memory = shared_memory_limit() // workers
     others = {child.pid for child in active_children()}
     with ExitStack() as stack:
         stack.enter_context(_set_worker_environment())
-        keeping = {reference_cache.SETTING: reference_bytes(MEMORY_LIMIT // workers, grain)}
+        keeping = {reference_cache.SETTING: reference_bytes(memory, grain)}
         folder = {"temporary-directory": str(make_worker_folder(stack))}
         routes = http_routes(dashboard.__name__)
         settings = {**DASK_SETTINGS, **keeping, **routes, **_processes(), **folder}
@@ -164,7 +165,7 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
                 cluster = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
-                    memory_limit=MEMORY_LIMIT // workers,
+                    memory_limit=memory,
                     host=HOST,
                     dashboard_address=f"{HOST}:0",
                     scheduler_kwargs=dashboard.scheduler_options(),
@@ -182,9 +183,8 @@ def open_local_cluster(workers: int, grain: str) -> Iterator[DaskSite]:
 def affordable_workers() -> int:
     """Return the number of workers that cores and memory allow; containers' limits count."""
     from dask.system import CPU_COUNT
-    from distributed.system import MEMORY_LIMIT
 
-    return max(1, min(CPU_COUNT, MEMORY_LIMIT // WORKER_BYTES))
+    return max(1, min(CPU_COUNT, shared_memory_limit() // WORKER_BYTES))
 
 
 def reference_bytes(memory: int, grain: str) -> int:

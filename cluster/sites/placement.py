@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
 from typing import Self
 
 from calbatch.cluster.errors import RequestError, SiteLostError
+from calbatch.cluster.exposure.imports import collecting_later
 from calbatch.cluster.sites.forking import keep_freed_memory
 from calbatch.cluster.sites.in_process import InProcess, describe_threads
 from calbatch.cluster.sites.kinds import find_kind
@@ -15,6 +19,7 @@ from calbatch.cluster.sites.named_sites import NamedSite, find_site, open_site, 
 from calbatch.cluster.sites.options import AddressOptions, LocalOptions
 from calbatch.cluster.sites.site import Site
 from calbatch.models.errors import format_count
+from calbatch.models.jit import load_numba
 
 SMALL_BATCH = 64 * 2**20
 """Bytes of input that take less time to calibrate than a cluster takes to start."""
@@ -96,7 +101,8 @@ class Place:
     named_site : NamedSite, optional
         The configured site, if one was requested by name.
     keeps_references : bool
-        Whether local workers keep decoded references from one exposure to the next.
+        False if each local worker has so few exposures that new memory costs more than it saves:
+        it keeps no decoded references from one exposure to the next, and its tiles are small.
     """
 
     scheduler: str
@@ -255,6 +261,47 @@ def prepare_place(place: Place) -> None:
         start_server()
 
 
+def prepare_likely_place(request: SiteRequest, inputs: Sequence[str]) -> None:
+    """Start the slow part of `open_place` before anything else is known, if workers are likely.
+
+    Other modules are then imported, and exposures planned, while the process from which workers
+    are forked imports what workers need. The guess decides nothing else.
+
+    Parameters
+    ----------
+    request : SiteRequest
+        The user's request.
+    inputs : sequence of str
+        Files and folders; others, such as globs, are not counted.
+    """
+    if request.site is None and "://" not in request.scheduler:
+        count, size = _count_likely_exposures(inputs)
+        with suppress(RequestError):  # reported when the batch is registered
+            prepare_place(choose_place(request, count, size, is_trusted=True))
+
+
+def _count_likely_exposures(inputs: Sequence[str]) -> tuple[int, int]:
+    """Return the number and bytes of FITS files among inputs, as soon as they are many."""
+    count = size = 0
+    for file in chain.from_iterable(map(_list_likely_files, inputs)):
+        with suppress(OSError):
+            size += file.stat().st_size
+            count += 1
+        if count > FEW and size > SMALL_BATCH:
+            break
+    return count, size
+
+
+def _list_likely_files(name: str) -> Iterator[Path | os.DirEntry[str]]:
+    """Yield the FITS files that an input names."""
+    path = Path(name)
+    if path.is_dir():
+        with suppress(OSError), os.scandir(path) as entries:
+            yield from (entry for entry in entries if ".fits" in entry.name)
+    elif path.is_file():
+        yield path
+
+
 def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractContextManager[Site]:
     """Return a context manager that opens the site of a place.
 
@@ -276,33 +323,40 @@ def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractCo
     place = place.for_one() if alone else place
     site = place.site
     if site is None:
-        return _in_this_process(InProcess(place.threads))
+        return _in_this_process(place)
     return _open_configured(place, open_site(site, place.grain, batch))
 
 
 @contextmanager
 def _open_configured(place: Place, opened: AbstractContextManager[Site]) -> Iterator[Site]:
-    with configure_references(place), opened as site:
+    with configure_memory(place), opened as site:
         yield site
 
 
 @contextmanager
-def configure_references(place: Place) -> Iterator[None]:
-    """Set the limit of kept references to 0 if the place keeps none, unless one is configured."""
+def configure_memory(place: Place) -> Iterator[None]:
+    """Set the memory of tiles and kept references for a place, as far as it is not configured."""
     import dask
 
-    from calbatch.models.tiling import reference_cache
+    from calbatch.models.tiling import reference_cache, tile_edges
 
-    given = dask.config.get(reference_cache.SETTING, None)
-    is_open = given is None and not place.keeps_references
-    with dask.config.set({reference_cache.SETTING: 0}) if is_open else nullcontext():
+    wanted = {}
+    if not place.keeps_references:
+        wanted[reference_cache.SETTING] = 0
+    if place.threads > 1 or not place.keeps_references:
+        wanted[tile_edges.DEFAULT_BYTES] = tile_edges.SMALL_TILE_BYTES
+    missing = {name: each for name, each in wanted.items() if dask.config.get(name, None) is None}
+    with dask.config.set(missing):
         yield
 
 
 @contextmanager
-def _in_this_process(site: InProcess) -> Iterator[Site]:
+def _in_this_process(place: Place) -> Iterator[Site]:
     keep_freed_memory()
-    yield site
+    with collecting_later():
+        load_numba()
+    with configure_memory(place):
+        yield InProcess(place.threads)
 
 
 class SharedSite:

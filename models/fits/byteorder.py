@@ -6,15 +6,16 @@ through such a buffer costs almost nothing.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.core.types import Type
-from numba.core.typing.templates import Signature
-from numba.extending import intrinsic
 
-from calbatch.models.jit import kernel
+from calbatch.models.jit import intrinsic, kernel
+
+if TYPE_CHECKING:
+    from numba.core.types import Type
+    from numba.core.typing.templates import Signature
 
 SCRATCH_BYTES = 1 << 18
 """Size of the buffers between files and arrays, chosen to stay in the processor's cache."""
@@ -27,7 +28,7 @@ _ALIGNMENT = 64
 _UNSIGNED: dict[int, npt.DTypeLike] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def _swap_bytes(_context: Any, word: Type) -> tuple[Signature, Callable[..., Any]]:
+def _swap_bytes(_context: Any, word: "Type") -> "tuple[Signature, Callable[..., Any]]":
     """Swap the bytes of an unsigned integer: one instruction, which LLVM vectorizes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:

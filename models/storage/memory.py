@@ -21,7 +21,11 @@ from calbatch.models.errors import FileError, ModelError
 SETTING = "calbatch.memory-bytes"
 """Setting in dask's configuration: the memory, in bytes, at which the process is killed."""
 
-_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_GROUPS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory.high",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
 
 
 def memory_limit() -> int:
@@ -30,9 +34,15 @@ def memory_limit() -> int:
     These are the setting ``calbatch.memory-bytes``, the memory of the machine and of the container,
     and the limits set by ``ulimit -v`` and ``ulimit -d``.
     """
-    limits = [_machine_memory(), dask.config.get(SETTING, None) or 0]
+    limits = [shared_memory_limit(), dask.config.get(SETTING, None) or 0]
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     limits += [resource.getrlimit(kind)[0] for kind in kinds]  # -1 if unlimited
+    return min(limit for limit in limits if limit > 0)
+
+
+def shared_memory_limit() -> int:
+    """Return the memory that the processes of this machine or container may use, in bytes."""
+    limits = [_machine_memory()]
     for path in _GROUPS:
         with suppress(OSError, ValueError):  # "max" if unlimited
             limits.append(int(Path(path).read_text()))

@@ -16,6 +16,16 @@ A full frame with 10 groups makes 8 tiles. Three times as many tiles take a tent
 time, because each has a halo and some milliseconds of overhead; fewer tiles are no faster.
 """
 
+SMALL_TILE_BYTES = 56 * 2**20
+"""Such a budget for processes that calibrate few exposures, or several tiles at the same time.
+
+Memory that a process uses for the first time takes longer than the overhead of more tiles: on
+virtual machines up to 10 ms for each MB.
+"""
+
+DEFAULT_BYTES = "calbatch.default-tile-bytes"
+"""Setting in dask's configuration: the budget instead of `TILE_BYTES`."""
+
 MIN_ROWS = 8
 """Height of a tile of very large rows, such as those of long time series, if memory suffices.
 
@@ -67,7 +77,8 @@ def _tile_budget(row_bytes: int) -> int:
     chosen: int | None = dask.config.get("calbatch.tile-bytes", None)
     if chosen is not None:
         return chosen
-    return max(TILE_BYTES, min(MIN_ROWS * row_bytes, memory_limit() // ROWS_SHARE))
+    usual: int = dask.config.get(DEFAULT_BYTES, TILE_BYTES)
+    return max(usual, min(MIN_ROWS * row_bytes, memory_limit() // ROWS_SHARE))
 
 
 def _stored_row_bytes(source: SourceNode) -> int:

@@ -1,4 +1,4 @@
-"""The folder of compiled kernels, and kernels that use only views."""
+"""The folder of compiled kernels, their compilation on first use, and kernels with views only."""
 
 import os
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 from numba.core.errors import NumbaError
 
 from calbatch.models import jit
+from calbatch.models.fits import byteorder
+from calbatch.models.threads import ThreadPool
 
 CODE = """
 import numba
@@ -39,6 +41,34 @@ def test_kernels_are_cached_by_the_state_of_the_sources(tmp_path, variable):
     assert Path(folder).is_relative_to(tmp_path)
     assert list(Path(folder).rglob("*.nbc"))
     assert numbas == others.get("NUMBA_CACHE_DIR", str(tmp_path))
+
+
+def test_threads_compile_a_kernel_once():
+    @jit.kernel
+    def double(value):
+        return 2 * value
+
+    with ThreadPool(4) as pool:
+        assert list(pool.map(double, range(8))) == list(range(0, 16, 2))
+        found = set(pool.map(lambda _: id(double.dispatcher), range(8)))
+    assert found == {id(double.dispatcher)}
+    assert len(double.dispatcher.signatures) == 1
+
+
+def test_a_function_is_called_when_numba_compiles():
+    negate = jit.load_numba().njit(lambda value: -value)  # without a cache
+    calls = []
+    with jit.call_at_compilation(lambda: calls.append("now")):
+        assert negate(1) == -1
+        assert negate(2) == -2
+        assert calls == ["now"]
+    assert negate(1.0) == -1.0
+    assert calls == ["now"]
+
+
+def test_code_for_kernels_cannot_be_called_elsewhere():
+    with pytest.raises(NotImplementedError, match="_swap_bytes can be called by kernels only"):
+        byteorder.byteswap(np.uint16(1))
 
 
 def test_old_versions_are_removed(tmp_path):

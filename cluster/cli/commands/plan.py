@@ -41,6 +41,7 @@ from calbatch.cluster.planning.unit_graph import UnitGraph
 from calbatch.cluster.sites import placement
 from calbatch.models.errors import format_count
 from calbatch.models.storage.location import Location, Url
+from calbatch.models.storage.memory import shared_memory_limit
 
 
 def main(
@@ -70,7 +71,7 @@ def main(
         planner = _make_planner(
             step, order, dependencies=dependencies, ledger=ledger, sums=sums, console=console
         )
-        with dask.config.set(order.exposure.dask_config()):
+        with placement.configure_memory(place), dask.config.set(order.exposure.dask_config()):
             needs = forecast(chain.from_iterable(planner.plan_blocks(free)))
         if sums:
             sums.close()
@@ -320,12 +321,10 @@ def _print_memory(needs: Forecast, place: placement.Place, console: Console) -> 
 
 def _reference_memory(needs: Forecast, place: placement.Place) -> int:
     """Return the bytes of references that all workers of this machine may keep together."""
-    from distributed.system import MEMORY_LIMIT
-
     from calbatch.cluster.sites.local import reference_bytes
 
-    with placement.configure_references(place):
-        limit = reference_bytes(MEMORY_LIMIT // place.workers, place.grain)
+    with placement.configure_memory(place):
+        limit = reference_bytes(shared_memory_limit() // place.workers, place.grain)
     return place.workers * max(kind.budget.limit_references(limit) for kind in needs.groups)
 
 

@@ -18,6 +18,12 @@ def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any)
         click.echo(f"{escape_text(pipeline)}: starting", err=True)
 
     with collecting_later():
+        from calbatch.cluster.sites import placement  # imports what workers need as well
+
+        names = options.keys() & {"scheduler", "workers", "grain", "site"}
+        chosen = {name: options[name] for name in names}
+        placement.prepare_likely_place(placement.SiteRequest(**chosen), inputs)
+
         from calbatch.cluster.batch import python_api
         from calbatch.cluster.cli.commands._endings import conclude
         from calbatch.cluster.exposure.terminal import Console

@@ -27,6 +27,7 @@ from calbatch.cluster.sites.local import (
     reference_bytes,
 )
 from calbatch.models.datamodels import RampModel
+from calbatch.models.storage.memory import shared_memory_limit
 from calbatch.models.tiling import reference_cache
 
 WORKERS = 2
@@ -123,10 +124,10 @@ def test_a_place_for_few_exposures_keeps_no_references(simulated, tmp_path, conf
 def test_workers_keep_references_as_far_as_memory_reaches(memory, grain, wanted):
     with dask.config.set({reference_cache.SETTING: None}):  # a cluster of this module has set it
         assert reference_bytes(memory, grain) == wanted
-        with placement.configure_references(FEW_EXPOSURES):
+        with placement.configure_memory(FEW_EXPOSURES):
             assert reference_bytes(memory, grain) == 0
     given = dask.config.set({reference_cache.SETTING: 7})
-    with given, placement.configure_references(FEW_EXPOSURES):
+    with given, placement.configure_memory(FEW_EXPOSURES):
         assert reference_bytes(memory, grain) == 7
 
 
@@ -169,11 +170,9 @@ def test_connections_remember_few_of_the_jobs_that_they_passed_on(local):
 
 
 def test_workers_share_the_memory_that_there_is(local):
-    from distributed.system import MEMORY_LIMIT
-
     limits = [w["memory_limit"] for w in local.client.scheduler_info()["workers"].values()]
     assert len(limits) == WORKERS
-    assert sum(limits) <= MEMORY_LIMIT
+    assert sum(limits) <= shared_memory_limit()
 
 
 def test_a_terminals_interrupt_does_not_reach_workers(local):

@@ -24,8 +24,12 @@ from calbatch.cluster.sites.placement import (
     SiteRequest,
     check_request,
     choose_place,
+    configure_memory,
     open_place,
+    prepare_likely_place,
 )
+from calbatch.models.tiling import reference_cache
+from calbatch.models.tiling.tile_edges import DEFAULT_BYTES, SMALL_TILE_BYTES
 
 CORES, AFFORDABLE = 8, 6
 LARGE = SMALL_BATCH + 1
@@ -105,7 +109,7 @@ def test_exposures_over_which_a_process_died_are_kept_from_this_one(monkeypatch,
     assert choose_place(wish, 1, 0, has_killed=True).grain == "tile"
 
 
-def test_a_machine_with_one_core_starts_no_cluster(monkeypatch):
+def test_a_machine_with_one_corestarts_no_cluster(monkeypatch):
     monkeypatch.setattr(dask.system, "CPU_COUNT", 1)
     assert choose_place(SiteRequest(), 9, LARGE) == Place("threads", 1, "tile")
 
@@ -282,3 +286,82 @@ def test_a_site_for_one_exposure_is_not_shared(opened):
         with shared.open(LOCAL, True, "a"):
             assert opened["opened"] == [(LocalOptions(1), "exposure", "a")]
         assert opened["closed"] == 1
+
+
+# -- preparing ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    starts = []
+    monkeypatch.setattr(local, "start_server", lambda: starts.append(1))
+    return starts
+
+
+def make_files(folder, count, size):
+    folder.mkdir()
+    for number in range(count):
+        with (folder / f"{number}_uncal.fits").open("wb") as file:
+            file.truncate(size)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("request_", "count", "size", "is_started"),
+    [
+        (SiteRequest(), FEW + 1, LARGE, True),
+        (SiteRequest(), FEW, SMALL_BATCH // FEW + 1, False),
+        (SiteRequest(), FEW + 1, SMALL_BATCH // (FEW + 1), False),
+        (SiteRequest("local"), 1, 1, True),
+        (SiteRequest("threads"), FEW + 1, LARGE, False),
+        (SiteRequest("tcp://h:1"), FEW + 1, LARGE, False),
+        (SiteRequest("nowhere"), FEW + 1, LARGE, False),
+        (SiteRequest(site="pc"), FEW + 1, LARGE, False),
+    ],
+)
+def test_workers_are_prepared_where_they_are_likely(
+    tmp_path, starts, request_, count, size, is_started
+):
+    folder = make_files(tmp_path / "raw", count, size)
+    for inputs in ([str(folder)], [str(path) for path in folder.iterdir()]):
+        prepare_likely_place(request_, inputs)
+    assert len(starts) == 2 * is_started
+
+
+def test_what_is_not_known_to_exist_prepares_nothing(tmp_path, starts):
+    (tmp_path / "gone.fits").symlink_to("nothing")
+    (tmp_path / "notes.txt").write_text("many words")
+    prepare_likely_place(SiteRequest(), [str(tmp_path), str(tmp_path / "*.fits"), "s3://raw/"])
+    assert starts == []
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+BRIEF = {reference_cache.SETTING: 0, DEFAULT_BYTES: SMALL_TILE_BYTES}
+
+
+@pytest.mark.parametrize(
+    ("place", "wanted"),
+    [
+        (local_place(2, keeps=True), {reference_cache.SETTING: None, DEFAULT_BYTES: None}),
+        (local_place(2), BRIEF),
+        (Place("threads", 2, "tile"), {**BRIEF, reference_cache.SETTING: None}),
+        (Place("threads", 1, "tile"), {reference_cache.SETTING: None, DEFAULT_BYTES: None}),
+        (Place("sync", 1, "tile"), {reference_cache.SETTING: None, DEFAULT_BYTES: None}),
+    ],
+)
+def test_a_place_decides_on_the_memory_that_is_not_configured(place, wanted):
+    def find():
+        return {name: dask.config.get(name, None) for name in wanted}
+
+    with dask.config.set(dict.fromkeys(wanted)), configure_memory(place):
+        assert find() == wanted
+    given = dict.fromkeys(wanted, 7)
+    with dask.config.set(given), configure_memory(place):
+        assert find() == given
+
+
+def test_tiles_in_threads_are_small():
+    with dask.config.set({DEFAULT_BYTES: None}), open_place(Place("threads", 2, "tile")) as site:
+        assert isinstance(site, InProcess)
+        assert dask.config.get(DEFAULT_BYTES) == SMALL_TILE_BYTES

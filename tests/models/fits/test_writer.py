@@ -387,7 +387,7 @@ def test_empty_arrays_have_headers_only(tmp_path):
 
 def test_kernels_are_compiled_ahead(tmp_path):
     warm_kernels()
-    compiled = len(byteorder._swap_and_flip.signatures)
+    compiled = len(byteorder._swap_and_flip.dispatcher.signatures)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for dtype in DTYPES:
@@ -395,4 +395,4 @@ def test_kernels_are_compiled_ahead(tmp_path):
             array.flags.writeable = False
             part = image_part("sci", array)
             write_fits(tmp_path / "a.fits", [PRIMARY, part], {"sci": array}, fsync=False)
-    assert len(byteorder._swap_and_flip.signatures) == compiled
+    assert len(byteorder._swap_and_flip.dispatcher.signatures) == compiled

@@ -36,6 +36,15 @@ def test_the_container_is_a_limit(limit, monkeypatch, tmp_path, text, expected):
     assert memory.memory_limit() == expected
 
 
+def test_processes_share_what_their_container_may_use(monkeypatch, tmp_path):
+    (tmp_path / "memory.max").write_text("5000")
+    (tmp_path / "memory.high").write_text("4000")
+    monkeypatch.setattr(memory, "_GROUPS", [str(path) for path in tmp_path.iterdir()])
+    with dask.config.set({memory.SETTING: 1000}):  # of one process
+        assert memory.shared_memory_limit() == 4000
+        assert memory.memory_limit() == 1000
+
+
 @pytest.mark.parametrize(("soft", "expected"), [(5000, 5000), (resource.RLIM_INFINITY, GIB)])
 def test_ulimit_is_a_limit(limit, monkeypatch, soft, expected):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, resource.RLIM_INFINITY))

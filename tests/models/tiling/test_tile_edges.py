@@ -12,7 +12,13 @@ from calbatch.models.errors import ModelError
 from calbatch.models.fits.readers import ArrayReader, ConstantReader
 from calbatch.models.storage.memory import SETTING
 from calbatch.models.tiling.plan import SourceNode
-from calbatch.models.tiling.tile_edges import choose_kept_tiles, tile_cores, tile_edges
+from calbatch.models.tiling.tile_edges import (
+    DEFAULT_BYTES,
+    MIN_ROWS,
+    choose_kept_tiles,
+    tile_cores,
+    tile_edges,
+)
 
 
 def source(rows, cols=4):
@@ -42,6 +48,15 @@ def test_a_fixed_height_holds_for_all_tiles_but_the_last(rows, height):
 def test_a_row_costs_its_stored_pixels_by_default():
     with dask.config.set({"calbatch.tile-bytes": 10 * 3 * 4 * 4}):
         assert tile_edges(source(30)) == (0, 10, 20, 30)
+
+
+@given(st.integers(1, 300), st.integers(1, 10_000), st.integers(1, 100_000))
+def test_a_default_budget_leaves_several_rows_to_a_tile(rows, row_bytes, budget):
+    with dask.config.set({DEFAULT_BYTES: budget}):
+        heights = [b - a for a, b in pairwise(tile_edges(source(rows), row_bytes))]
+    assert max(heights) <= max(budget // row_bytes, MIN_ROWS)
+    assert max(heights) * len(heights) < rows + max(heights) * 2
+    assert min(heights) >= min(rows, MIN_ROWS // 2)
 
 
 def test_edges_are_chosen_once():
