@@ -1,10 +1,10 @@
 """Compilation of kernels.
 
 numba is imported when a kernel is first called. Processes such as the driver of a batch in workers
-define kernels, but call none, and the import takes longer than that of calbatch.
+define kernels, but usually call none, and the import takes longer than that of calbatch.
 """
 
-import atexit
+import gc
 import hashlib
 import logging
 import os
@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, cached_property, update_wrapper
+from functools import cache, cached_property, partial, update_wrapper
 from importlib import import_module
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +41,29 @@ _LOCK_SECONDS = 10.0
 _VERSIONS_TO_KEEP = 4
 """Number of versions of the compiled kernels in the user's cache."""
 
+_guard = threading.RLock()
+"""Held while numba is imported, and while its object for a kernel is made."""
+
+_Stamp = tuple[int, int]
+"""Modification time and size of a file."""
+
 _VERSION = re.compile(r"calbatch-[0-9a-f]{16}")
+
+
+@cache
+def load_numba() -> Any:
+    """Return numba, imported on first use with what all kernels need."""
+    with _guard:
+        collects = gc.isenabled()
+        gc.disable()  # imports leave hardly any garbage, and looking for it takes a sixth of them
+        try:
+            import numba
+
+            _load_array_functions()
+        finally:
+            if collects:
+                gc.enable()
+    return numba
 
 
 def _load_array_functions() -> None:
@@ -50,7 +73,7 @@ def _load_array_functions() -> None:
     can, and kernels that use it import it when they are compiled.
     """
     name = "scipy.linalg.cython_blas"
-    if name in sys.modules:
+    if name in sys.modules or threading.active_count() > 1:  # which may be importing it
         return
     sys.modules[name] = ModuleType(name)
     try:
@@ -58,15 +81,6 @@ def _load_array_functions() -> None:
             import_module("numba.np.arraymath")
     finally:
         del sys.modules[name]
-
-
-@cache
-def load_numba() -> Any:
-    """Return numba, imported on first use with what all kernels need."""
-    import numba
-
-    _load_array_functions()
-    return numba
 
 
 class _Kernel:
@@ -78,22 +92,36 @@ class _Kernel:
         The function.
     options : dict
         Options of numba's compiler.
+    stamp : tuple of int, optional
+        Modification time and size of the file from which the function was loaded. Without it,
+        numba's cache is not used.
     """
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, bool]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, bool], stamp: _Stamp | None = None
+    ) -> None:
         update_wrapper(self, function)
-        self._function, self._options = function, options
+        self._function, self._options, self._stamp = function, options, stamp
 
-    def __call__(self, *values: Any) -> Any:
+    def __call__(self, *values: Any, **named: Any) -> Any:
         """Call the compiled function."""
-        return self.dispatcher(*values)
+        return self.dispatcher(*values, **named)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Return the name of a kernel of calbatch, or the function of another one."""
+        if self.__module__.startswith("calbatch."):
+            return self._function.__qualname__
+        return _Kernel, (self._function, self._options)
 
     @cached_property
     def dispatcher(self) -> Any:
         """The object of numba that compiles the function, with the compiled versions."""
         with _guard:  # threads would compile the function once each
-            made = self.__dict__.get("dispatcher")
-            return _compile(self._function, self._options) if made is None else made
+            if "dispatcher" not in self.__dict__:
+                is_stored = self._stamp is not None and self._stamp == _read_stamp(self._function)
+                made = _compile(self._function, self._options, is_stored=is_stored)
+                self.__dict__["dispatcher"] = made
+            return self.__dict__["dispatcher"]
 
     @property
     def _numba_type_(self) -> Any:
@@ -101,7 +129,23 @@ class _Kernel:
         return self.dispatcher._numba_type_
 
 
-_guard = threading.RLock()
+def _defer(function: Callable[..., Any], **options: bool) -> _Kernel:
+    """Return a function that is compiled when it is called.
+
+    What is stored in the cache belongs to the sources as they are now, when they are loaded: they
+    may be edited before the first call.
+    """
+    kernel_folder()
+    return _Kernel(function, options, _read_stamp(function))
+
+
+def _read_stamp(function: Callable[..., Any]) -> _Stamp | None:
+    """Return the modification time and size of the file of a function; None without one."""
+    try:
+        status = os.stat(function.__code__.co_filename)  # noqa: PTH116 - hundreds of kernels
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 class _Intrinsic:
@@ -142,7 +186,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Fast-math is off, because results must not depend on the vector width and NaN marks unusable
     samples. A kernel runs on one thread: tiles and exposures are processed in parallel.
     """
-    return _Kernel(function, {})
+    return _defer(function)
 
 
 def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,7 +195,7 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Without an entry point for Python it compiles in half the time, especially with tuples of arrays
     as arguments.
     """
-    return _Kernel(function, _INNER)
+    return _defer(function, **_INNER)
 
 
 def view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,7 +205,7 @@ def view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     more than the arithmetic of a loop over a few pixels. Without them, the arrays belong to the
     caller throughout.
     """
-    return _Kernel(function, _UNCOUNTED)
+    return _defer(function, **_UNCOUNTED)
 
 
 def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,15 +213,16 @@ def inner_view_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Only a `view_kernel` or another such function may use arrays that it returns.
     """
-    return _Kernel(function, {**_INNER, **_UNCOUNTED})
+    return _defer(function, **_INNER, **_UNCOUNTED)
 
 
-def _compile(function: Callable[..., Any], options: dict[str, bool]) -> Any:
+def _compile(function: Callable[..., Any], options: dict[str, bool], *, is_stored: bool) -> Any:
     """Return numba's object for a function, which compiles it for the types of each call."""
-    numba = load_numba()
-    with _cache_in(numba.config, kernel_folder()):
-        decorate = numba.njit(nogil=True, cache=True, error_model="numpy", **options)
-        compiled: Any = decorate(function)
+    decorate = partial(load_numba().njit, nogil=True, error_model="numpy", **options)
+    if not is_stored:
+        return decorate()(function)
+    with _cache_in(load_numba().config, kernel_folder()):
+        compiled: Any = decorate(cache=True)(function)
     compiled._cache = _SharedCache(compiled._cache, kernel_folder())
     return compiled
 
@@ -293,7 +338,7 @@ def kernel_folder() -> Path:
 def _temporary() -> Path:
     """Make a temporary folder that this process shares with its workers."""
     folder = make_process_folder("kernels")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=-100)  # after workers have ended
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     return folder
 

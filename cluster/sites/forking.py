@@ -1,7 +1,8 @@
 """A fork server of multiprocessing that is forked from this process.
 
 Python starts the fork server as a new interpreter, which imports everything again. The command
-line's process has done so already, and runs nothing else: neither threads nor a user's script.
+line's process has imported what it shares with workers, and runs nothing else: neither threads nor
+a user's script.
 """
 
 from __future__ import annotations

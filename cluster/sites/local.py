@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Container, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from multiprocessing import (
     active_children,
     current_process,
@@ -114,12 +114,26 @@ class _Server:
         _use_own_names()
         with fork_server_here() if is_fork_safe() else nullcontext():
             forkserver.ensure_running()
+        if self.pid != self._running():
+            # after processes have been joined that others have started
+            Finalize(None, _end_server, (os.getpid(), self._running()), exitpriority=-50)
         self.pid = self._running()
 
     @staticmethod
     def _running() -> int | None:
         server: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
         return server
+
+
+def _end_server(driver: int, server: int | None) -> None:
+    """End the server at the end of the driver, which has no workers left.
+
+    The server would notice that by itself, but not before its imports are done. Until then,
+    programs that read the driver's output would wait for more.
+    """
+    if server is not None and os.getpid() == driver:
+        with suppress(OSError):
+            os.kill(server, signal.SIGTERM)
 
 
 _server = _Server()

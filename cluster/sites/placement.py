@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 from calbatch.cluster.errors import RequestError, SiteLostError
-from calbatch.cluster.exposure.imports import collecting_later
 from calbatch.cluster.sites.forking import keep_freed_memory
 from calbatch.cluster.sites.in_process import InProcess, describe_threads
 from calbatch.cluster.sites.kinds import find_kind
@@ -276,7 +275,7 @@ def prepare_likely_place(request: SiteRequest, inputs: Sequence[str]) -> None:
     """
     if request.site is None and "://" not in request.scheduler:
         count, size = _count_likely_exposures(inputs)
-        with suppress(RequestError):  # reported when the batch is registered
+        with suppress(RequestError, OSError):  # reported when the batch is registered and driven
             prepare_place(choose_place(request, count, size, is_trusted=True))
 
 
@@ -294,12 +293,11 @@ def _count_likely_exposures(inputs: Sequence[str]) -> tuple[int, int]:
 
 def _list_likely_files(name: str) -> Iterator[Path | os.DirEntry[str]]:
     """Yield the FITS files that an input names."""
-    path = Path(name)
-    if path.is_dir():
-        with suppress(OSError), os.scandir(path) as entries:
+    if os.path.isdir(name):  # noqa: PTH112 - a path raises errors for some names
+        with suppress(OSError), os.scandir(name) as entries:
             yield from (entry for entry in entries if ".fits" in entry.name)
-    elif path.is_file():
-        yield path
+    elif os.path.isfile(name):  # noqa: PTH113
+        yield Path(name)
 
 
 def open_place(place: Place, alone: bool = False, batch: str = "") -> AbstractContextManager[Site]:
@@ -353,8 +351,7 @@ def configure_memory(place: Place) -> Iterator[None]:
 @contextmanager
 def _in_this_process(place: Place) -> Iterator[Site]:
     keep_freed_memory()
-    with collecting_later():
-        load_numba()
+    load_numba()
     with configure_memory(place):
         yield InProcess(place.threads)
 

@@ -77,7 +77,7 @@ def _tile_budget(row_bytes: int) -> int:
     chosen: int | None = dask.config.get("calbatch.tile-bytes", None)
     if chosen is not None:
         return chosen
-    usual: int = dask.config.get(DEFAULT_BYTES, TILE_BYTES)
+    usual: int = dask.config.get(DEFAULT_BYTES, None) or TILE_BYTES
     return max(usual, min(MIN_ROWS * row_bytes, memory_limit() // ROWS_SHARE))
 
 

@@ -1,5 +1,6 @@
 """The command line starts fast: only commands that need heavy packages import them."""
 
+import os
 import subprocess
 import sys
 
@@ -101,3 +102,35 @@ def test_a_pipeline_does_not_import_the_transforms_that_few_exposures_need():
     loaded = set(done.stdout.split())
     assert "calbatch.calibrate.steps.refpix.transform" in loaded
     assert not loaded & {"scipy.fft", "numba"}
+
+
+def test_a_command_that_is_refused_leaves_no_process_that_holds_its_output(tmp_path):
+    """The process from which workers would be forked is not waited for, and ends."""
+    slow = tmp_path / "modules" / "distributed"
+    slow.mkdir(parents=True)
+    (slow / "__init__.py").write_text("import pathlib, time\npathlib.Path(__file__).unlink()\n")
+    with (slow / "__init__.py").open("a") as file:
+        file.write("time.sleep(300)")
+    for number in range(4):
+        with (tmp_path / f"{number}_uncal.fits").open("wb") as exposure:
+            exposure.truncate(20 * 2**20)  # so that workers are likely
+    paths = [str(slow.parent), os.environ.get("PYTHONPATH", "")]
+    code = (
+        "import pathlib, sys, time\n"
+        "from calbatch.calibrate import registry\n"
+        "find = registry.find\n"
+        "def find_later(*names):\n"
+        "    while pathlib.Path(sys.argv[-1], 'modules/distributed/__init__.py').exists():\n"
+        "        time.sleep(0.01)\n"  # until the other process imports
+        "    return find(*names)\n"
+        "registry.find = find_later\n"
+        "from calbatch.cluster.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "unknown", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "unknown" in done.stderr

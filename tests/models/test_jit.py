@@ -1,6 +1,8 @@
 """The folder of compiled kernels, their compilation on first use, and kernels with views only."""
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from numba.core.errors import NumbaError
 from calbatch.models import jit
 from calbatch.models.fits import byteorder
 from calbatch.models.threads import ThreadPool
+from calbatch.models.tiling.portable import pack
 
 CODE = """
 import numba
@@ -53,6 +56,88 @@ def test_threads_compile_a_kernel_once():
         found = set(pool.map(lambda _: id(double.dispatcher), range(8)))
     assert found == {id(double.dispatcher)}
     assert len(double.dispatcher.signatures) == 1
+
+
+EDITED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import own_kernels
+if sys.argv[2:]:
+    path = own_kernels.__file__
+    text = open(path).read().replace("1000", sys.argv[2])
+    open(path, "w").write(text)
+    os.utime(path, (2 * 10**9, 2 * 10**9))
+print(own_kernels.add(1))
+"""
+EDITED_KERNELS = """
+from calbatch.models.jit import kernel
+
+@kernel
+def add(value):
+    return value + 1000
+"""
+
+
+def test_a_kernel_whose_source_was_edited_before_its_first_call_is_not_stored(tmp_path):
+    (tmp_path / "own_kernels.py").write_text(EDITED_KERNELS)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+
+    def run(*new):
+        command = [sys.executable, "-c", EDITED, str(tmp_path), *new]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert run("2000") == 1001  # what was loaded
+    assert run() == run() == 2001
+    assert list((tmp_path / "kernels").rglob("own_kernels*.nbc"))
+
+
+def test_calbatchs_kernels_are_pickled_by_name():
+    kernel = byteorder._swap_and_flip
+    for _ in range(2):
+        assert pickle.loads(pickle.dumps(kernel)) is kernel
+        kernel(np.zeros(2, np.uint16), np.uint16(0))
+
+
+UNPACK = """
+import pathlib, sys
+from calbatch.models.tiling.portable import unpack
+print(unpack(pathlib.Path(sys.argv[1]).read_bytes())(1))
+"""
+
+
+def test_a_users_kernels_are_pickled_by_value(tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "users_kernels.py").write_text(
+        f"{EDITED_KERNELS}\ndef add_twice(value):\n    return add(add(value))\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    import users_kernels
+
+    payloads = [pack(users_kernels.add_twice)]
+    assert users_kernels.add_twice(1) == 2001
+    payloads.append(pack(users_kernels.add_twice))
+    shutil.rmtree(folder)
+    for payload in payloads:  # before and after the first call
+        (tmp_path / "payload").write_bytes(payload)
+        command = [sys.executable, "-c", UNPACK, str(tmp_path / "payload")]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+        assert done.stdout == "2001\n"
+
+
+def test_importing_numba_leaves_garbage_collection_as_it_was():
+    code = (
+        "import gc\n"
+        "from calbatch.models import jit\n"
+        "if {off}: gc.disable()\n"
+        "jit.load_numba()\n"
+        "print(gc.isenabled())"
+    )
+    for off in (True, False):
+        command = [sys.executable, "-c", code.format(off=off)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{not off}\n"
 
 
 def test_a_function_is_called_when_numba_compiles():

@@ -18,7 +18,7 @@ def main(pipeline: str, inputs: Sequence[str], *, timings: bool, **options: Any)
         click.echo(f"{escape_text(pipeline)}: starting", err=True)
 
     with collecting_later():
-        from calbatch.cluster.sites import placement  # imports what workers need as well
+        from calbatch.cluster.sites import placement  # with what driver and workers share
 
         names = options.keys() & {"scheduler", "workers", "grain", "site"}
         chosen = {name: options[name] for name in names}

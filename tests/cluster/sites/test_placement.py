@@ -27,6 +27,7 @@ from calbatch.cluster.sites.placement import (
     configure_memory,
     open_place,
     prepare_likely_place,
+    prepare_place,
 )
 from calbatch.models.tiling import reference_cache
 from calbatch.models.tiling.tile_edges import DEFAULT_BYTES, SMALL_TILE_BYTES
@@ -109,7 +110,7 @@ def test_exposures_over_which_a_process_died_are_kept_from_this_one(monkeypatch,
     assert choose_place(wish, 1, 0, has_killed=True).grain == "tile"
 
 
-def test_a_machine_with_one_corestarts_no_cluster(monkeypatch):
+def test_a_machine_with_one_core_starts_no_cluster(monkeypatch):
     monkeypatch.setattr(dask.system, "CPU_COUNT", 1)
     assert choose_place(SiteRequest(), 9, LARGE) == Place("threads", 1, "tile")
 
@@ -331,8 +332,19 @@ def test_workers_are_prepared_where_they_are_likely(
 def test_what_is_not_known_to_exist_prepares_nothing(tmp_path, starts):
     (tmp_path / "gone.fits").symlink_to("nothing")
     (tmp_path / "notes.txt").write_text("many words")
-    prepare_likely_place(SiteRequest(), [str(tmp_path), str(tmp_path / "*.fits"), "s3://raw/"])
+    unlikely = [str(tmp_path), str(tmp_path / "*.fits"), "s3://raw/", "n" * 400, "nul\0"]
+    prepare_likely_place(SiteRequest(), unlikely)
     assert starts == []
+
+
+def test_a_start_that_fails_is_left_to_the_driver(tmp_path, monkeypatch):
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local, "start_server", fail)
+    prepare_likely_place(SiteRequest("local"), [str(tmp_path)])
+    with pytest.raises(OSError, match="No space left"):
+        prepare_place(local_place(2))
 
 
 # -- memory ------------------------------------------------------------------------------------

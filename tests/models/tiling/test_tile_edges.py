@@ -15,6 +15,7 @@ from calbatch.models.tiling.plan import SourceNode
 from calbatch.models.tiling.tile_edges import (
     DEFAULT_BYTES,
     MIN_ROWS,
+    TILE_BYTES,
     choose_kept_tiles,
     tile_cores,
     tile_edges,
@@ -57,6 +58,12 @@ def test_a_default_budget_leaves_several_rows_to_a_tile(rows, row_bytes, budget)
     assert max(heights) <= max(budget // row_bytes, MIN_ROWS)
     assert max(heights) * len(heights) < rows + max(heights) * 2
     assert min(heights) >= min(rows, MIN_ROWS // 2)
+
+
+def test_no_default_budget_is_that_of_the_module():
+    with dask.config.set({DEFAULT_BYTES: None}):
+        without = tile_edges(source(100), TILE_BYTES // 10)
+    assert without == tuple(range(0, 101, 10))
 
 
 def test_edges_are_chosen_once():
