@@ -132,8 +132,9 @@ def _end_server(driver: int, server: int | None) -> None:
     programs that read the driver's output would wait for more.
     """
     if server is not None and os.getpid() == driver:
-        with suppress(OSError):
-            os.kill(server, signal.SIGTERM)
+        with suppress(OSError):  # it has been waited for, and its ID may be another process's
+            if os.waitpid(server, os.WNOHANG) == (0, 0):
+                os.kill(server, signal.SIGTERM)
 
 
 _server = _Server()
